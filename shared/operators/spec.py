@@ -1,0 +1,124 @@
+"""What an operator is: ports, reference, cost, cases, tolerance; and what every backend answers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, Tensor, TensorType
+
+Scalar = bool | int | float | str | tuple[int, ...]
+Attributes = Mapping[str, Scalar]
+Tensors = Mapping[str, Tensor]
+Types = Mapping[str, TensorType]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One named input or output: the layout and element types it takes."""
+
+    name: str
+    layout: Layout = Layout.DENSE
+    dtypes: tuple[Dtype, ...] = (Dtype.F32,)
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One named scalar of a call; `default` None means the caller must give it."""
+
+    name: str
+    kind: type
+    default: Scalar | None = None
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The compulsory work of one call: every input byte read once, every output byte written once."""
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a backend may be from the reference; both zero means bit-equal."""
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One named call that every backend must answer like the reference."""
+
+    name: str
+    inputs: Tensors
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSpec:
+    """A contract: what is computed, on what, at which cost, and how closely to be matched.
+
+    `name` is one word everywhere: spec, kernel file and function, launcher key, bench id, log field.
+    `infer` maps input types to output types and raises ValueError for shapes that do not fit.
+    `reference` is the definition (numpy); `cases` covers edges: empty, one row, odd sizes.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    infer: Callable[[Types, Attributes], dict[str, TensorType]]
+    reference: Callable[[Tensors, Attributes], dict[str, Tensor]]
+    cost: Callable[[Types, Attributes], Cost]
+    cases: Callable[[np.random.Generator], Iterator[Case]]
+    attributes: tuple[Attribute, ...] = ()
+    tolerance: Tolerance = Tolerance()
+
+
+class Resident(Protocol):
+    """A tensor where a backend keeps it: host memory, or buffers on a device."""
+
+    @property
+    def type(self) -> TensorType:
+        """Layout, element type and shape."""
+        ...
+
+
+class Backend(Protocol):
+    """An object that runs operators. Calls come from one thread at a time.
+
+    A result of `run` stays where it was computed until `download` or `release`.
+    """
+
+    name: str
+
+    def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
+        """Whether `run` would take these inputs."""
+        ...
+
+    def upload(self, tensor: Tensor) -> Any:
+        """Bring a tensor to the device and keep it there."""
+        ...
+
+    def download(self, resident: Any) -> Tensor:
+        """Bring a tensor back to host memory; waits for the work that produces it."""
+        ...
+
+    def release(self, resident: Any) -> None:
+        """Give back the memory of a tensor that is not needed again."""
+        ...
+
+    def run(
+        self, spec: OperatorSpec, inputs: Mapping[str, Any], attributes: Attributes
+    ) -> dict[str, Any]:
+        """Run one operator call on resident tensors; returns resident outputs by port name."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until everything enqueued has finished; needed before a clock is read."""
+        ...
