@@ -1,0 +1,184 @@
+"""Jobs: what a client asks for, and the one record of how it ended."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.contracts import subjects
+from shared.contracts.message import Message, Value
+
+Token = Annotated[str, StringConstraints(pattern=rf"^{subjects.TOKEN.pattern}$")]
+ModelName = Annotated[str, StringConstraints(pattern=rf"^{subjects.NAME.pattern}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BlobRef(Value):
+    """Bytes in the blob stream, in parts of 4 MiB, named by what they are."""
+
+    sha256: Sha256
+    size: int = Field(ge=0, le=2**33)  # [bytes]
+
+
+class TensorRef(Value):
+    """A tensor too large to travel inline: a blob that holds one safetensors file with it."""
+
+    blob: BlobRef
+    layout: str = "dense"
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class ImportBody(Value):
+    """Turn a network file (a blob) into a served model with one dense variant."""
+
+    kind: Literal["import"] = "import"
+    model: ModelName
+    source: BlobRef
+    format: Literal["onnx"] = "onnx"
+    nan_policy: Literal["reject", "pass"] = "reject"
+
+
+class ProfileBody(Value):
+    """Measure: a class of workers (`worker_class`), a model on every class, or both."""
+
+    kind: Literal["profile"] = "profile"
+    worker_class: Token | None = None
+    model: ModelName | None = None
+    variant: ModelName | None = None
+
+
+class CompressBody(Value):
+    """Make a smaller variant and keep it only if accuracy and the objective hold.
+
+    The job carries tensors `x` (n, ...) and `labels` (n,) i64 that no training has seen.
+    """
+
+    kind: Literal["compress"] = "compress"
+    model: ModelName
+    method: Literal["int8", "prune_csr"]
+    sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr: share of zeros
+    objective: Literal["latency", "size", "both"] = "latency"
+    max_accuracy_drop: float = Field(default=0.01, ge=0.0, le=1.0)
+    worker_class: Token | None = None  # the class that will serve; None: the route's first
+    batch: int = Field(default=1, ge=1, le=4096)  # rows per timed call
+
+
+class InferBody(Value):
+    """Run a model, or an artifact by digest, on the job's tensors."""
+
+    kind: Literal["infer"] = "infer"
+    model: ModelName | None = None
+    variant: ModelName | None = None
+    artifact: Sha256 | None = None
+    trace: bool = False  # also return the time of every step
+    repeat: int = Field(default=1, ge=1, le=10_000)  # timed runs after one warm-up
+
+
+class OperatorBody(Value):
+    """Run one catalogued operator on the job's tensors."""
+
+    kind: Literal["operator"] = "operator"
+    operator: Token
+    attributes: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+    repeat: int = Field(default=1, ge=1, le=10_000)
+
+
+Body = Annotated[
+    ImportBody | ProfileBody | CompressBody | InferBody | OperatorBody, Field(discriminator="kind")
+]
+KINDS = ("import", "profile", "compress", "infer", "operator")
+
+
+class JobSubmitted(Message):
+    """A client asks for work. Published on `subjects.job(tenant, kind)`."""
+
+    type: Literal["jobs.submitted.v1"] = "jobs.submitted.v1"
+    job: Token
+    tenant: Token = "default"
+    priority: int = Field(default=4, ge=0, le=9)  # 0 is served first
+    deadline: float | None = None  # [s since the epoch]
+    worker_class: Token | None = None  # pin to a class; None: the scheduler decides
+    tensors: dict[str, TensorRef] = {}  # by name; the others are inline in the frame
+    body: Body
+
+
+class Status(StrEnum):
+    """How a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Failure(Value):
+    """An error as a value: the same shape on gRPC, in results and in dead letters."""
+
+    code: str
+    kind: str
+    message: str
+    fix: str = ""
+    retryable: bool = False
+
+
+class StepTime(Value):
+    """Time of one step of a traced run."""
+
+    step: str
+    operator: str
+    seconds: float
+    flops: float
+    bytes: float
+    sparsity: float = 0.0  # share of zeros in its weight
+
+
+class Timing(Value):
+    """Where the time of one attempt went [s]. `samples` holds every timed repeat."""
+
+    queued: float = 0.0
+    fetch: float = 0.0
+    upload: float = 0.0
+    run: float = 0.0
+    download: float = 0.0
+    samples: tuple[float, ...] = ()
+    upload_samples: tuple[float, ...] = ()
+    download_samples: tuple[float, ...] = ()
+    started_at: float = 0.0  # [s since the epoch]
+    steps: tuple[StepTime, ...] = ()
+
+
+class JobFinished(Message):
+    """The write-once record on `subjects.result(tenant, job)`; output tensors ride in its frame."""
+
+    type: Literal["jobs.finished.v1"] = "jobs.finished.v1"
+    job: Token
+    tenant: Token
+    kind: str
+    status: Status
+    digest: str = ""  # sha256 of the submitted frame
+    attempt: int = 1
+    worker: str = ""
+    worker_class: str = ""
+    device: str = ""
+    driver: str = ""
+    timing: Timing = Timing()
+    failure: Failure | None = None
+    tensors: dict[str, TensorRef] = {}  # outputs too large to be inline
+    report: dict[str, object] = {}  # kind-specific: coverage, verdict, profile
+
+
+class JobEvent(Message):
+    """Progress or a change of state: on `subjects.event` (lossy) and `subjects.audit` (stored)."""
+
+    type: Literal["jobs.event.v1"] = "jobs.event.v1"
+    job: Token
+    tenant: Token
+    what: str  # accepted, placed, started, progress, ended
+    at: float  # [s since the epoch]
+    digest: str = ""
+    worker: str = ""
+    worker_class: str = ""
+    attempt: int = 0
+    reason: str = ""
+    done: float | None = None  # share of the work finished, 0..1
