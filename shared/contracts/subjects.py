@@ -4,7 +4,9 @@ import re
 from enum import StrEnum
 
 PREFIX = "el.v1"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # models and variants; dots are never subject tokens
+NAME = re.compile(
+    r"[a-z0-9][a-z0-9._-]{0,63}"
+)  # models and variants; dots are never subject tokens
 TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # tenants, jobs, classes, workers
 
 
