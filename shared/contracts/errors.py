@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class SuiteError(Exception):
-    """The root. Subclasses set `code`, `kind`, `retryable` and `fix`; the message holds the values."""
+    """The root. Subclasses set code, kind, retryable and fix; the message holds the values."""
 
     code: ClassVar[str] = "EL-1000"
     kind: ClassVar[Kind] = Kind.INTERNAL

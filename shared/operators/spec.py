@@ -37,7 +37,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The compulsory work of one call: every input byte read once, every output byte written once."""
+    """Compulsory work of one call: each input byte read once, each output byte written once."""
 
     flops: float
     bytes: float
@@ -64,7 +64,7 @@ class Case:
 class OperatorSpec:
     """A contract: what is computed, on what, at which cost, and how closely to be matched.
 
-    `name` is one word everywhere: spec, kernel file and function, launcher key, bench id, log field.
+    `name` is one word everywhere: spec, kernel file and function, launcher, bench id, log field.
     `infer` maps input types to output types and raises ValueError for shapes that do not fit.
     `reference` is the definition (numpy); `cases` covers edges: empty, one row, odd sizes.
     """

@@ -1,4 +1,4 @@
-"""How a tensor is stored: a closed set of layouts, the arrays each consists of, and Tensor itself."""
+"""How a tensor is stored: a closed set of layouts, the arrays of each, and Tensor itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
