@@ -1,0 +1,241 @@
+"""Run a network over any backend: weights uploaded once, dead activations freed at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.network import shapes
+from shared.network.graph import Network, Step
+from shared.operators import catalog
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Attributes, Backend, OperatorSpec, Tensors
+from shared.tensors.layouts import Tensor, TensorType
+
+MAX_PLANS = 128  # input shapes whose plan is remembered; a server sees few batch sizes
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def load(network: Network, backend: Backend) -> "Loaded":
+    """Upload the weights and return the network ready to run.
+
+    Raises:
+        ValueError: the network is unsound; see `shapes.check`.
+        Exception: whatever the backend raises when it has no room; nothing stays uploaded then.
+    """
+    shapes.check(network)
+    loaded = Loaded(network, backend)
+    try:
+        loaded.warm()
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step with its spec, where it runs, and the values that nobody reads after it."""
+
+    step: Step
+    spec: OperatorSpec
+    attributes: Attributes  # every default filled in
+    on_backend: bool  # False: the reference does it in host memory
+    dead: tuple[str, ...]
+
+
+Plan = tuple[Planned, ...]
+
+
+class Loaded:
+    """A network whose weights are on a backend. One thread at a time may call it."""
+
+    def __init__(self, network: Network, backend: Backend) -> None:
+        self.network = network
+        self.backend = backend
+        self.reference = ReferenceBackend()
+        self._weights: dict[str, Any] = {}
+        self._plans: dict[Shapes, Plan] = {}
+
+    def warm(self) -> None:
+        """Plan for one row and upload every weight that the backend will read."""
+        one_row = {name: kind.with_batch(1) for name, kind in self.network.inputs.items()}
+        for planned in self._plan(one_row):
+            for value in planned.step.inputs.values() if planned.on_backend else ():
+                if value in self.network.weights:
+                    self.weight(value)
+
+    def run(self, inputs: Tensors) -> dict[str, Tensor]:
+        """Outputs by name, in host memory.
+
+        Raises:
+            ValueError: an input is missing, unknown, or of another type than the network declares.
+        """
+        return self._execute(inputs, None)[0]
+
+    def trace(
+        self, inputs: Tensors, clock: Callable[[], float]
+    ) -> tuple[dict[str, Tensor], list[float]]:
+        """Like `run`, waiting after each step; also the time of each step [unit of `clock`].
+
+        Transfers for a step that the reference must do count as that step's time.
+        """
+        return self._execute(inputs, clock)
+
+    def close(self) -> None:
+        """Free the weights. The network can be loaded again."""
+        while self._weights:
+            _, resident = self._weights.popitem()
+            self.backend.release(resident)
+        self._plans.clear()
+
+    def _execute(
+        self, inputs: Tensors, clock: Callable[[], float] | None
+    ) -> tuple[dict[str, Tensor], list[float]]:
+        plan = self._plan(self._accept(inputs))
+        frame = _Frame(self, inputs)
+        seconds: list[float] = []
+        try:
+            for planned in plan:
+                if clock is None:
+                    frame.advance(planned)
+                else:
+                    seconds.append(self._timed(frame, planned, clock))
+            return {name: frame.host(name) for name in self.network.outputs}, seconds
+        finally:
+            frame.free_all()
+
+    def _timed(self, frame: "_Frame", planned: Planned, clock: Callable[[], float]) -> float:
+        self.backend.synchronize()
+        start = clock()
+        frame.advance(planned)
+        self.backend.synchronize()
+        return clock() - start
+
+    def weight(self, name: str) -> Any:
+        """A weight on the backend, uploaded when it is not there yet."""
+        if name not in self._weights:
+            self._weights[name] = self.backend.upload(self.network.weights[name])
+        return self._weights[name]
+
+    def _accept(self, inputs: Tensors) -> dict[str, TensorType]:
+        """Types of the given inputs, after they were held against the declared ones."""
+        declared = self.network.inputs
+        if inputs.keys() != declared.keys():
+            raise ValueError(f"inputs are {sorted(declared)}, not {sorted(inputs)}")
+        batches = set()
+        for name, kind in declared.items():
+            given = inputs[name]
+            if not _fits(kind, given):
+                raise ValueError(_misfit(name, kind, given))
+            batches.update(
+                size
+                for size, open_size in zip(given.shape, kind.shape, strict=True)
+                if open_size is None
+            )
+        if len(batches) > 1:
+            raise ValueError(f"inputs disagree about the batch: {sorted(batches)} rows")
+        return {name: inputs[name].type for name in declared}
+
+    def _plan(self, types: Mapping[str, TensorType]) -> Plan:
+        key = tuple(tuple(size or 0 for size in kind.shape) for kind in types.values())
+        if key not in self._plans:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = self._make_plan(types)
+        return self._plans[key]
+
+    def _make_plan(self, types: Mapping[str, TensorType]) -> Plan:
+        known = dict(types) | {name: held.type for name, held in self.network.weights.items()}
+        dead = _last_reads(self.network)
+        plan = []
+        for step in self.network.steps:
+            spec = catalog.spec(step.operator)
+            bound = {port: known[value] for port, value in step.inputs.items()}
+            outputs = shapes.call_types(spec, bound, step.attributes)
+            known |= {step.outputs[port]: kind for port, kind in outputs.items()}
+            on_backend = self.backend.supports(spec, bound)
+            attributes = shapes.complete(spec, step.attributes)
+            plan.append(Planned(step, spec, attributes, on_backend, dead[step.name]))
+        return tuple(plan)
+
+
+class _Frame:
+    """The values of one run: each on the backend, in host memory, or both."""
+
+    def __init__(self, loaded: Loaded, inputs: Tensors) -> None:
+        self._loaded = loaded
+        self._hosted: dict[str, Tensor] = dict(inputs)
+        self._resident: dict[str, Any] = {}
+
+    def advance(self, planned: Planned) -> None:
+        """Run one step and free what nobody reads after it."""
+        step = planned.step
+        if planned.on_backend:
+            bound = {port: self.resident(value) for port, value in step.inputs.items()}
+            made = self._loaded.backend.run(planned.spec, bound, planned.attributes)
+            self._resident |= {step.outputs[port]: value for port, value in made.items()}
+        else:
+            hosted = {port: self.host(value) for port, value in step.inputs.items()}
+            outputs = self._loaded.reference.run(planned.spec, hosted, planned.attributes)
+            self._hosted |= {step.outputs[port]: value for port, value in outputs.items()}
+        for value in planned.dead:
+            self._free(value)
+
+    def resident(self, name: str) -> Any:
+        """The value on the backend, uploaded when it is only in host memory."""
+        if name in self._loaded.network.weights:
+            return self._loaded.weight(name)
+        if name not in self._resident:
+            self._resident[name] = self._loaded.backend.upload(self._hosted[name])
+        return self._resident[name]
+
+    def host(self, name: str) -> Tensor:
+        """The value in host memory, downloaded when it is only on the backend."""
+        if name in self._loaded.network.weights:
+            return self._loaded.network.weights[name]
+        if name not in self._hosted:
+            self._hosted[name] = self._loaded.backend.download(self._resident[name])
+        return self._hosted[name]
+
+    def free_all(self) -> None:
+        """Free what is left on the backend, after success and failure alike."""
+        for name in list(self._resident):
+            self._free(name)
+
+    def _free(self, name: str) -> None:
+        self._hosted.pop(name, None)
+        if name in self._resident:
+            self._loaded.backend.release(self._resident.pop(name))
+
+
+def _last_reads(network: Network) -> dict[str, tuple[str, ...]]:
+    """By step name, the activations whose last reader (or, if unread, maker) it is."""
+    last = {}
+    for step in network.steps:
+        for value in (*step.inputs.values(), *step.outputs.values()):
+            last[value] = step.name
+    kept = {*network.weights, *network.outputs}
+    return {
+        step.name: tuple(
+            value for value, reader in last.items() if reader == step.name and value not in kept
+        )
+        for step in network.steps
+    }
+
+
+def _fits(kind: TensorType, given: Tensor) -> bool:
+    return (
+        (kind.layout, kind.dtype) == (given.layout, given.dtype)
+        and len(kind.shape) == len(given.shape)
+        and all(
+            want is None or want == have for want, have in zip(kind.shape, given.shape, strict=True)
+        )
+    )
+
+
+def _misfit(name: str, kind: TensorType, given: Tensor) -> str:
+    wanted = ", ".join("batch" if size is None else str(size) for size in kind.shape)
+    return (
+        f"input {name!r} is {kind.layout} {kind.dtype} ({wanted}), "
+        f"not {given.layout} {given.dtype} {given.shape}"
+    )

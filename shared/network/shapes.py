@@ -1,0 +1,186 @@
+"""What shapes flow through a network, what each step costs, and whether it is sound at all."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from shared.network.graph import Network, Step
+from shared.operators import catalog
+from shared.operators.spec import Attribute, Attributes, Cost, OperatorSpec, Scalar, Types
+from shared.tensors.layouts import Layout, Tensor, TensorType
+
+MAX_STEPS = 10_000
+MAX_ELEMENTS = 2**28  # of one value at batch 1; 1 GiB of float32, more than a card of 8 GiB likes
+MAX_NAME = 256  # characters of a value's or a step's name
+
+
+class StepCost(NamedTuple):
+    """The compulsory work of one step, and the share of zeros in its weight (0 without one)."""
+
+    step: Step
+    cost: Cost
+    sparsity: float
+
+
+def infer(network: Network, batch: int) -> dict[str, TensorType]:
+    """Types of every value (inputs, weights, activations) when each input has `batch` rows.
+
+    Raises:
+        ValueError: an operator is unknown, a value undefined, or a shape does not fit.
+    """
+    types = {name: kind.with_batch(batch) for name, kind in network.inputs.items()}
+    types |= {name: weight.type for name, weight in network.weights.items()}
+    for step in network.steps:
+        spec = catalog.spec(step.operator)
+        try:
+            outputs = call_types(spec, _bound(step, types), step.attributes)
+            types |= {step.outputs[port]: kind for port, kind in outputs.items()}
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"step {step.name!r} ({step.operator}): {error}") from None
+    return types
+
+
+def call_types(spec: OperatorSpec, inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+    """Output types of one call, after its ports and attributes were held against the spec.
+
+    Raises:
+        ValueError: a port is missing, unknown, of another layout or element type; an attribute is
+            missing, unknown or of another kind; or the shapes do not fit.
+    """
+    _check_ports(spec, inputs)
+    return spec.infer(inputs, complete(spec, attributes))
+
+
+def complete(spec: OperatorSpec, attributes: Attributes) -> Attributes:
+    """The attributes of a call with every default filled in, so that no backend needs to know them.
+
+    Raises:
+        ValueError: an attribute is missing, unknown or of another kind.
+    """
+    known = {attribute.name: attribute for attribute in spec.attributes}
+    if unknown := sorted(attributes.keys() - known.keys()):
+        raise ValueError(f"no attribute {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    return {
+        name: _scalar(attribute, attributes.get(name, attribute.default))
+        for name, attribute in known.items()
+    }
+
+
+def step_costs(network: Network, batch: int) -> list[StepCost]:
+    """Flops, compulsory bytes and weight sparsity of each step at `batch` rows."""
+    types = infer(network, batch)
+    return [
+        StepCost(step, _cost(step, types), _sparsity(step, network.weights))
+        for step in network.steps
+    ]
+
+
+def check(network: Network) -> None:
+    """Hold a network against its rules: unique names, order, known operators, fitting shapes, size.
+
+    Raises:
+        ValueError: names the first step or value that breaks a rule.
+    """
+    _check_names(network)
+    _check_order(network)
+    for name, kind in infer(network, 1).items():
+        if prod(size or 0 for size in kind.shape) > MAX_ELEMENTS:
+            raise ValueError(
+                f"value {name!r} has shape {kind.shape}, over {MAX_ELEMENTS} elements per row"
+            )
+
+
+def _bound(step: Step, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    return {port: types[value] for port, value in step.inputs.items()}
+
+
+def _cost(step: Step, types: Mapping[str, TensorType]) -> Cost:
+    spec = catalog.spec(step.operator)
+    return spec.cost(_bound(step, types), complete(spec, step.attributes))
+
+
+def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
+    """Share of zeros in the largest weight that the step reads."""
+    read = [weights[value] for value in step.inputs.values() if value in weights]
+    largest = max(read, key=lambda weight: weight.size, default=None)
+    if largest is None or largest.size == 0:
+        return 0.0
+    part = "values" if "values" in largest.parts else "codes"
+    if largest.layout is Layout.INT4_GROUP:
+        return 0.0  # two codes share a byte; zeros are not exploited there
+    return 1.0 - int(np.count_nonzero(largest.parts[part])) / largest.size
+
+
+def _check_ports(spec: OperatorSpec, inputs: Types) -> None:
+    ports = {port.name: port for port in spec.inputs}
+    if unknown := sorted(inputs.keys() - ports.keys()):
+        raise ValueError(f"no port {', '.join(unknown)}; it has {', '.join(ports)}")
+    for name, port in ports.items():
+        if name not in inputs:
+            if not port.optional:
+                raise ValueError(f"port {name} is not connected")
+            continue
+        given = inputs[name]
+        if given.layout is not port.layout or given.dtype not in port.dtypes:
+            wanted = "|".join(port.dtypes)
+            raise ValueError(
+                f"port {name} takes {port.layout} {wanted}, not {given.layout} {given.dtype}"
+            )
+
+
+def _scalar(attribute: Attribute, value: Scalar | None) -> Scalar:
+    if value is None:
+        raise ValueError(f"attribute {attribute.name} is missing")
+    if attribute.kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not attribute.kind:
+        kind = attribute.kind.__name__
+        raise ValueError(f"attribute {attribute.name} is a {kind}, not {value!r}")
+    return value
+
+
+def _check_names(network: Network) -> None:
+    if not network.outputs:
+        raise ValueError("the network has no output")
+    if len(network.steps) > MAX_STEPS:
+        raise ValueError(f"{len(network.steps)} steps, over the limit of {MAX_STEPS}")
+    made = [value for step in network.steps for value in step.outputs.values()]
+    for what, names in (
+        ("step", [step.name for step in network.steps]),
+        ("value", [*network.inputs, *network.weights, *made]),
+    ):
+        _check_unique(what, names)
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if not 0 < len(name) <= MAX_NAME:
+            raise ValueError(f"a {what} name has {len(name)} characters, not 1 to {MAX_NAME}")
+        if name in seen:
+            raise ValueError(f"{what} {name!r} is defined twice")
+        seen.add(name)
+
+
+def _check_order(network: Network) -> None:
+    """Every value is made before it is read, and every output is made at all."""
+    maker = {value: step.name for step in network.steps for value in step.outputs.values()}
+    known = {*network.inputs, *network.weights}
+    for step in network.steps:
+        ports = {port.name for port in catalog.spec(step.operator).outputs}
+        if unknown := sorted(step.outputs.keys() ^ ports):
+            raise ValueError(f"step {step.name!r} must bind the outputs {sorted(ports)}: {unknown}")
+        for value in step.inputs.values():
+            if value not in known:
+                raise ValueError(_unmade(step.name, value, maker))
+        known.update(step.outputs.values())
+    if missing := [name for name in network.outputs if name not in known]:
+        raise ValueError(f"output {missing[0]!r} is made by no step")
+
+
+def _unmade(step: str, value: str, maker: Mapping[str, str]) -> str:
+    if value in maker:
+        return f"step {step!r} reads {value!r} before step {maker[value]!r} makes it (a cycle)"
+    return f"step {step!r} reads {value!r}, which nothing makes"
