@@ -1,0 +1,101 @@
+"""Settings of every process: the one place that reads the environment (`ELLESMERE_*`)."""
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.v1.jobs import Token
+
+PREFIX = "ELLESMERE_"
+Level = Annotated[
+    Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())
+]
+
+
+class Settings(BaseSettings):
+    """What all processes share: frozen, unknown variables ignored, empty ones as if not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    log_level: Level = "info"
+
+
+class BusSettings(Settings):
+    """A service on the bus."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    worker: Token | None = None  # None: `<service>-<host>-<pid>`
+    service: Token = "ellesmere"
+    grace: float = Field(default=20.0, ge=0.0, le=600.0)  # [s] to finish after the first SIGTERM
+
+    @property
+    def url(self) -> str:
+        """Address of the broker."""
+        return self.nats_url
+
+    @property
+    def name(self) -> str:
+        """Name of this process on the bus, one subject token."""
+        return self.worker or _token(f"{self.service}-{socket.gethostname()}-{os.getpid()}")
+
+    def of(self, service: str) -> Self:
+        """The same settings for a named service."""
+        return self.model_copy(update={"service": service})
+
+
+class WorkerSettings(BusSettings):
+    """A service that takes durable jobs."""
+
+    worker_class: Token | None = None  # None: the service's own class
+    slots: int | None = Field(default=None, ge=1, le=256)  # None: what the service's card says
+    attempts: int = Field(default=4, ge=1, le=100)  # deliveries before a job is a dead letter
+    retry_delay: float = Field(default=0.5, ge=0.0, le=60.0)  # [s] before the second attempt
+
+
+class DeviceSettings(WorkerSettings):
+    """A worker that owns an OpenCL device."""
+
+    opencl_platform: str | None = None  # part of a platform's name; None: first GPU, else PoCL
+    cache: Path = Path.home() / ".cache" / "ellesmere"  # compiled programs
+
+
+class GatewaySettings(BusSettings):
+    """The front door."""
+
+    listen: str = "127.0.0.1:8001"  # gRPC
+    metrics: str = "127.0.0.1:8002"  # metrics and health over HTTP
+
+
+class ClientSettings(Settings):
+    """A program that calls the gateway."""
+
+    address: str = "127.0.0.1:8001"
+    tenant: Token = "default"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Read settings from the environment; a bad value ends the process with one line and code 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = "_".join(str(part) for part in first["loc"])
+        sys.stderr.write(f"{PREFIX}{field.upper()}={first['input']!r}: {first['msg']}\n")
+        raise SystemExit(2) from None
+
+
+def _token(text: str) -> str:
+    """Make one subject token of any text: other characters become dashes, 64 at most."""
+    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", text).lstrip("-_")
+    return cleaned[-64:].lstrip("-_") or "worker"
