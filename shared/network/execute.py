@@ -122,7 +122,7 @@ class Loaded:
         declared = self.network.inputs
         if inputs.keys() != declared.keys():
             raise ValueError(f"inputs are {sorted(declared)}, not {sorted(inputs)}")
-        batches = set()
+        batches: set[int] = set()
         for name, kind in declared.items():
             given = inputs[name]
             if not _fits(kind, given):
