@@ -91,6 +91,13 @@ class TooLarge(SuiteError):
     fix = "split the batch, or send the tensor as a blob on the durable lane"
 
 
+class InvalidFile(SuiteError):
+    """A file given on the command line cannot be read as what it should be."""
+
+    code, kind = "EL-1109", Kind.INVALID
+    fix = "save arrays with numpy.save or numpy.savez, as numbers and not as objects"
+
+
 class UnknownModel(SuiteError):
     """No model, or no variant of it, has this name."""
 
@@ -152,6 +159,27 @@ class BusUnavailable(SuiteError):
 
     code, kind, retryable = "EL-1209", Kind.UNAVAILABLE, True
     fix = "`ellesmere doctor` checks the broker"
+
+
+class AddressTaken(SuiteError):
+    """Another process listens on the address."""
+
+    code, kind = "EL-1210", Kind.UNAVAILABLE
+    fix = "stop the other process, or let `ellesmere up --ports auto` choose free ports"
+
+
+class FolderInUse(SuiteError):
+    """Another stack keeps its data in this folder."""
+
+    code, kind = "EL-1211", Kind.UNAVAILABLE
+    fix = "stop the other stack, or choose another folder with --data"
+
+
+class StackNotReady(SuiteError):
+    """A process of the local stack did not come up."""
+
+    code, kind, retryable = "EL-1212", Kind.UNAVAILABLE, True
+    fix = "read what it logged on stderr; `ellesmere doctor` checks what it needs"
 
 
 class JobFailed(SuiteError):

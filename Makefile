@@ -1,0 +1,31 @@
+# make demo    the whole suite on real data, in about a minute; writes demo-report/
+# make test    every test
+# make up      keep the stack running on this machine; Ctrl-C stops it
+# make check   format, lint, types and the rules of the house
+# make bench   measure a request's way through the suite
+# The first call installs into .venv; PYTHON=... chooses the interpreter, ARGS=... goes to the command.
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup demo test up check bench
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml ops/constraints.txt ops/setup.sh
+	@PYTHON="$(PYTHON)" sh ops/setup.sh
+
+demo: setup
+	@$(BIN)/ellesmere demo $(ARGS)
+
+test: setup
+	@$(BIN)/pytest -q $(ARGS)
+
+up: setup
+	@$(BIN)/ellesmere up $(ARGS)
+
+check: setup
+	@sh ops/check.sh
+
+bench: setup
+	@$(BIN)/ellesmere bench $(ARGS)
