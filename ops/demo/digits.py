@@ -5,6 +5,7 @@ Handwritten Digits"). The network is trained with numpy so that the demo needs n
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -62,7 +63,7 @@ def load(*, seed: int = 0) -> Digits:
 def train(digits: Digits, plan: Training, *, seed: int = 0) -> list[Layer]:
     """Train the classifier; about five seconds on two cores."""
     rng = np.random.default_rng(seed)
-    layers = [_start(rng, size, out) for size, out in zip(plan.sizes, plan.sizes[1:], strict=False)]
+    layers = [_start(rng, size, out) for size, out in pairwise(plan.sizes)]
     weights = [array for layer in layers for array in (layer.weight, layer.bias)]
     adam = _Adam(weights)
     for epoch in range(plan.epochs):
