@@ -1,0 +1,180 @@
+"""The durable loop of a worker: pull, execute, record, and drain without losing anything.
+
+A slot is one lane that pulls only when it is free, so a queue stays where others can take from
+it. The worker shows itself with a card (each second) and a heartbeat (twice a second).
+"""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+from shared.bus.port import Bus, Delivery, Inbound, Puller
+from shared.chassis.attempt import Attempts
+from shared.chassis.handler import Handler
+from shared.chassis.settings import WorkerSettings
+from shared.contracts import subjects
+from shared.contracts.errors import SuiteError
+from shared.contracts.subjects import Bucket, Stream
+from shared.contracts.v1.workers import Heartbeat, WorkerCard
+
+BEAT_EVERY = 0.5  # [s]; three missed beats mean dead
+CARD_EVERY = 1.0  # [s]; a card lives 3 s
+POLL_EVERY = 3.0  # [s] between looks at stored cancels
+PULL_WAIT = 5.0  # [s] one pull stays open
+PAUSE = 1.0  # [s] after a pull that failed
+log = structlog.get_logger()
+
+
+async def serve(
+    bus: Bus,
+    card: WorkerCard,
+    handler: Handler,
+    settings: WorkerSettings,
+    *,
+    loaded: Callable[[], tuple[str, ...]] = lambda: (),
+) -> None:
+    """Work until cancelled, then drain: stop pulling at once, finish the jobs in hand within
+    `settings.grace` seconds, give back the rest.
+
+    Args:
+        card: who this worker is; its kinds come from the handler.
+        loaded: digests of the artifacts that the worker can run now, for the card.
+    """
+    worker = Worker(bus, card, handler, settings, loaded)
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            worker.drain()
+
+
+class Worker:
+    """The state of one loop: its lanes, what they hold, and whether it drains."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        card: WorkerCard,
+        handler: Handler,
+        settings: WorkerSettings,
+        loaded: Callable[[], tuple[str, ...]],
+    ) -> None:
+        slots = settings.slots or card.slots
+        self.card = card.model_copy(update={"kinds": handler.kinds, "slots": slots})
+        self._bus = bus
+        self._grace = settings.grace
+        self._loaded = loaded
+        self._attempts = Attempts(bus, self.card, handler, settings)
+        self._draining = anyio.Event()
+        self._pulls: set[anyio.CancelScope] = set()
+        self._free = slots
+
+    def drain(self) -> None:
+        """Take nothing more; `run` returns when the jobs in hand are done or given back."""
+        self._draining.set()
+        for pull in self._pulls:
+            pull.cancel()
+
+    async def run(self) -> None:
+        """Work until `drain`. Shielded: it is told to stop, it is never torn away from a job."""
+        with anyio.CancelScope(shield=True):
+            consumer = await self._bus.ensure_consumer(self.card.worker_class)
+            cancels = await self._bus.subscribe(subjects.ALL_CANCELS, self._on_cancel)
+            try:
+                await self._live(consumer)
+            finally:
+                await _quietly(cancels.stop())
+                await _quietly(self._bus.remove(Bucket.WORKERS, self.card.worker))
+
+    async def _live(self, consumer: str) -> None:
+        async with anyio.create_task_group() as signs:
+            signs.start_soon(self._beat)
+            signs.start_soon(self._show)
+            signs.start_soon(self._poll)
+            async with anyio.create_task_group() as lanes:
+                signs.start_soon(self._bound_drain, lanes.cancel_scope)
+                for _ in range(self.card.slots):
+                    lanes.start_soon(self._lane, consumer)
+            signs.cancel_scope.cancel()
+
+    async def _lane(self, consumer: str) -> None:
+        puller = self._bus.puller(Stream.RUN, consumer)
+        while not self._draining.is_set():
+            for delivery in await self._pull(puller):
+                await self._take(delivery)
+
+    async def _take(self, delivery: Delivery) -> None:
+        if self._draining.is_set():  # pulled in the instant that the drain began
+            await _quietly(delivery.nak())
+            return
+        self._free -= 1
+        try:
+            await self._attempts.run(delivery)
+        finally:
+            self._free += 1
+
+    async def _pull(self, puller: Puller) -> list[Delivery]:
+        with anyio.CancelScope() as scope:
+            self._pulls.add(scope)
+            try:
+                return await puller.pull(1, wait=PULL_WAIT)
+            except SuiteError as error:
+                log.warning("pull.failed", reason=str(error))
+                await anyio.sleep(PAUSE)
+            finally:
+                self._pulls.discard(scope)
+        return []
+
+    async def _bound_drain(self, lanes: anyio.CancelScope) -> None:
+        """Say so when the drain begins; give back what the grace was too short for."""
+        await self._draining.wait()
+        log.info("worker.draining", running=len(self._attempts.running), grace_s=self._grace)
+        await self._show_card()
+        await self._send_beat()
+        await anyio.sleep(self._grace)
+        lanes.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._send_beat()
+            await anyio.sleep(BEAT_EVERY)
+
+    async def _show(self) -> None:
+        while True:
+            await self._show_card()
+            await anyio.sleep(CARD_EVERY)
+
+    async def _send_beat(self) -> None:
+        beat = Heartbeat(
+            worker=self.card.worker,
+            worker_class=self.card.worker_class,
+            slots=self.card.slots,
+            free=0 if self._draining.is_set() else self._free,
+            running=tuple(self._attempts.running),
+            draining=self._draining.is_set(),
+        )
+        await _quietly(self._bus.publish(subjects.heartbeat(beat.worker), beat.encode()))
+
+    async def _show_card(self) -> None:
+        card = self.card.model_copy(
+            update={"artifacts": self._loaded(), "draining": self._draining.is_set()}
+        )
+        await _quietly(self._bus.put(Bucket.WORKERS, card.worker, card.encode()))
+
+    async def _poll(self) -> None:
+        while True:
+            await anyio.sleep(POLL_EVERY)
+            await _quietly(self._attempts.poll_cancels())
+
+    def _on_cancel(self, message: Inbound) -> None:
+        self._attempts.cancel(message.subject.rpartition(".")[2], message.data)
+
+
+async def _quietly(act: Awaitable[object]) -> None:
+    """Do what is repeated or optional: a failure is logged, the next turn tries again."""
+    try:
+        await act
+    except SuiteError as error:
+        log.debug("bus.refused", reason=str(error))
