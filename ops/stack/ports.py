@@ -19,7 +19,7 @@ class Ports:
 
 
 def free() -> Ports:
-    """Ports that nobody listens on now; the sockets are held until all are chosen, so they differ."""
+    """Ports that nobody listens on now; all are held until the last is chosen, so they differ."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
         for candidate in sockets:
