@@ -1,0 +1,123 @@
+"""Which weights stay: masks of exact budgets. A mask is True where the weight is kept.
+
+Ties are broken by position, the lower index (row-major) is kept, so a mask is a function of the
+weights alone on every machine.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.tensors.dtypes import F32
+
+Mask = npt.NDArray[np.bool_]
+
+
+def budget(size: int, sparsity: float) -> int:
+    """Weights to keep so that the share `sparsity` of `size` is zero, rounded half to even.
+
+    Raises:
+        ValueError: the sparsity is not a share.
+    """
+    if not 0.0 <= sparsity <= 1.0:
+        raise ValueError(f"sparsity is a share of 0..1, got {sparsity}")
+    return size - round(size * sparsity)
+
+
+def magnitude(weight: F32, kept: int) -> Mask:
+    """Keep the `kept` weights of largest absolute value.
+
+    Args:
+        weight: any shape, float32, without NaN.
+        kept: weights to keep, 0..size; the mask has exactly so many True.
+
+    Returns:
+        A mask of the shape of `weight`.
+
+    Raises:
+        ValueError: the budget exceeds the size, or a weight is NaN.
+
+    Source: Han et al. 2015, "Learning both Weights and Connections for Efficient Neural Networks".
+    """
+    return _largest(_scores(weight).ravel(), kept).reshape(weight.shape)
+
+
+def magnitude_across(weights: Mapping[str, F32], kept: int) -> dict[str, Mask]:
+    """Keep the `kept` largest weights of all tensors together (global scope).
+
+    Ties go to the tensor that comes first in `weights`, then to the lower index.
+
+    Args:
+        weights: by name; any shapes, float32, without NaN.
+        kept: weights to keep over all tensors.
+
+    Returns:
+        One mask per tensor, together with exactly `kept` True.
+
+    Raises:
+        ValueError: as `magnitude`.
+    """
+    flat = [_scores(weight).ravel() for weight in weights.values()]
+    chosen = _largest(np.concatenate([*flat, np.empty(0, np.float32)]), kept)
+    ends = np.cumsum([scores.size for scores in flat])
+    pieces = np.split(chosen, ends[:-1])
+    return {
+        name: piece.reshape(weight.shape)
+        for (name, weight), piece in zip(weights.items(), pieces, strict=False)
+    }
+
+
+def n_of_m(weight: F32, *, n: int, m: int) -> Mask:
+    """Keep the `n` largest of every `m` neighbouring columns.
+
+    Args:
+        weight: (rows, cols) float32, without NaN; m divides cols.
+        n: kept per group, 0..m.
+        m: columns per group; 4 with n = 2 is the usual pattern.
+
+    Returns:
+        (rows, cols) mask with exactly n True in each group.
+
+    Raises:
+        ValueError: groups do not divide the columns, n exceeds m, or a weight is NaN.
+    """
+    if weight.ndim != 2 or m < 1 or weight.shape[1] % m:
+        raise ValueError(f"groups of {m} columns do not divide a weight of shape {weight.shape}")
+    if not 0 <= n <= m:
+        raise ValueError(f"n must be 0..{m}, got {n}")
+    groups = _scores(weight).reshape(-1, m)
+    order = np.argsort(-groups, axis=1, kind="stable")[:, :n]
+    mask = np.zeros(groups.shape, dtype=np.bool_)
+    np.put_along_axis(mask, order, values=True, axis=1)
+    return mask.reshape(weight.shape)
+
+
+def apply(weight: F32, mask: Mask) -> F32:
+    """A copy of `weight` with positive zero where the mask is False.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if weight.shape != mask.shape:
+        raise ValueError(f"mask {mask.shape} does not fit weight {weight.shape}")
+    return np.where(mask, weight, np.float32(0.0))
+
+
+def _scores(weight: F32) -> F32:
+    if np.isnan(weight).any():
+        raise ValueError(f"{np.isnan(weight).sum()} weights are NaN and cannot be ranked")
+    return np.abs(weight)
+
+
+def _largest(scores: F32, kept: int) -> Mask:
+    """Mask of the `kept` largest, in linear time: all above the threshold, then ties in order."""
+    if not 0 <= kept <= scores.size:
+        raise ValueError(f"cannot keep {kept} of {scores.size} weights")
+    if kept == 0:
+        return np.zeros(scores.shape, dtype=np.bool_)
+    threshold = np.partition(scores, scores.size - kept)[scores.size - kept]
+    mask: Mask = scores > threshold
+    ties = np.flatnonzero(scores == threshold)
+    mask[ties[: kept - int(mask.sum())]] = True
+    return mask

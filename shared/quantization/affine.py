@@ -1,0 +1,109 @@
+"""Weights to integers and back: round to nearest, symmetric, one scale per group of a row.
+
+Rules, exactly, for every backend to agree on:
+
+    scale = max(max |w| / top, smallest normal float32)     in float32, over the group
+    code  = round_half_even(w / scale)                      in float64, then clipped to ±top
+    value = code × scale                                    in float32
+
+So |w - value| <= scale / 2 up to the rounding of the last product, the codes of a group of zeros
+are 0, and a scale is never zero or subnormal (a card that flushes subnormals would read it as zero).
+
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", eq. 1, with the zero point fixed at 0.
+"""
+
+import numpy as np
+
+from shared.quantization.scheme import Scheme
+from shared.tensors import packing
+from shared.tensors.dtypes import F32, I8, Dtype
+from shared.tensors.layouts import Layout, Tensor
+
+_SMALLEST_SCALE = np.finfo(np.float32).smallest_normal
+
+
+def scales(weight: F32, scheme: Scheme) -> F32:
+    """The size of one integer step for every group.
+
+    Args:
+        weight: (rows, cols) float32, finite.
+        scheme: bits and grouping.
+
+    Returns:
+        (rows, groups) float32, positive and normal.
+
+    Raises:
+        ValueError: not two dimensions, not finite, or groups that do not divide a row.
+    """
+    _require_weight(weight)
+    rows, cols = weight.shape
+    group = scheme.columns_per_scale(cols)
+    grouped = np.abs(weight).reshape(rows, max(cols // group, 1), -1)
+    largest: F32 = grouped.max(axis=-1, initial=0.0)
+    return np.maximum(largest / np.float32(scheme.top), _SMALLEST_SCALE)
+
+
+def quantize(weight: F32, scheme: Scheme) -> Tensor:
+    """Round a weight matrix to the integers of a scheme.
+
+    Args:
+        weight: (rows, cols) float32, finite.
+        scheme: decides the layout: INT8_PER_CHANNEL or int4_per_group(...).
+
+    Returns:
+        A tensor of the layout of the scheme, element type f32, shape (rows, cols).
+
+    Raises:
+        ValueError: as `scales`.
+    """
+    scale = scales(weight, scheme)
+    steps = weight.astype(np.float64) / _spread(scale, weight.shape[1])
+    codes = np.clip(np.rint(steps), -scheme.top, scheme.top).astype(np.int8)
+    held = packing.join_nibbles(codes) if scheme.layout is Layout.INT4_GROUP else codes
+    rows, cols = weight.shape
+    return Tensor(scheme.layout, Dtype.F32, (rows, cols), {"codes": held, "scale": scale})
+
+
+def codes(tensor: Tensor) -> I8:
+    """The integers of a quantized tensor, one per element.
+
+    Returns:
+        (rows, cols) int8.
+
+    Raises:
+        ValueError: the layout holds no integer codes.
+    """
+    match tensor.layout:
+        case Layout.INT8_CHANNEL:
+            return tensor.parts["codes"].view(np.int8)
+        case Layout.INT4_GROUP:
+            return packing.split_nibbles(tensor.parts["codes"].view(np.uint8), tensor.shape[1])
+    raise ValueError(f"a {tensor.layout} tensor holds no integer codes")
+
+
+def dequantize(tensor: Tensor) -> F32:
+    """The values that a quantized tensor stands for.
+
+    Returns:
+        (rows, cols) float32, code × scale.
+
+    Raises:
+        ValueError: the layout holds no integer codes.
+    """
+    steps = codes(tensor).astype(np.float32)
+    return steps * _spread(tensor.parts["scale"].view(np.float32), tensor.shape[1])
+
+
+def _spread(scale: F32, cols: int) -> F32:
+    """Repeat (rows, groups) scales to (rows, cols)."""
+    return np.repeat(scale, cols // max(scale.shape[1], 1), axis=1)
+
+
+def _require_weight(weight: F32) -> None:
+    if weight.ndim != 2:
+        raise ValueError(f"a weight has two dimensions, got shape {weight.shape}")
+    bad = np.argwhere(~np.isfinite(weight))
+    if bad.size:
+        row, col = bad[0]
+        raise ValueError(f"a weight must be finite, [{row}, {col}] is {weight[row, col]}")
