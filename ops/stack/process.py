@@ -1,4 +1,4 @@
-"""One child process of the stack: started on a leash, in a session of its own, ended with its own."""
+"""One child process of the stack: on a leash, in its own session, ended with its own children."""
 
 import asyncio
 import contextlib

@@ -102,11 +102,16 @@ async def supervised(
         ):  # children end by `stop` alone, never by being forgotten
             await group.keep(program)
 
-    async with anyio.create_task_group() as tasks:
-        for program in group.programs:
-            tasks.start_soon(keep, program)
-        try:
-            yield group
-        finally:
-            with anyio.CancelScope(shield=True):
-                await group.stop()
+    try:
+        async with anyio.create_task_group() as tasks:
+            for program in group.programs:
+                tasks.start_soon(keep, program)
+            try:
+                yield group
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await group.stop()
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:  # the block's own: callers name it, not its wrapping
+            raise errors.exceptions[0] from None
+        raise

@@ -35,6 +35,13 @@ class SuiteError(Exception):
         return super().__str__() or type(self).__name__
 
 
+class InvalidUsage(SuiteError):
+    """A command was called with an option or an argument that it does not take."""
+
+    code, kind = "EL-1100", Kind.INVALID
+    fix = "add --help to the command to see what it takes"
+
+
 class InvalidMessage(SuiteError):
     """A message does not parse, or a field is missing or out of its range."""
 
