@@ -96,6 +96,10 @@ class Lease(Protocol):
         """Whether this process may act; False as soon as a renewal failed or came too late."""
         ...
 
+    async def lost(self) -> None:
+        """Return when it is held no more."""
+        ...
+
 
 class Bus(Protocol):
     """One connection. Every call is bounded in time and raises BusUnavailable past it."""
@@ -194,12 +198,17 @@ class Bus(Protocol):
         """Set a value; returns its revision."""
         ...
 
-    async def swap(self, bucket: Bucket, key: str, value: bytes, *, revision: int) -> int | None:
-        """Set only if the key is at `revision` (0: absent); None when somebody else was first."""
+    async def swap(
+        self, bucket: Bucket, key: str, value: bytes, *, revision: int, ttl: float | None = None
+    ) -> int | None:
+        """Set only if the key is at `revision` (0: absent); None when somebody else was first.
+
+        `ttl`: the key expires after so many seconds, rounded up to whole ones; for Bucket.LEADER.
+        """
         ...
 
-    async def remove(self, bucket: Bucket, key: str) -> None:
-        """Delete a key."""
+    async def remove(self, bucket: Bucket, key: str, *, revision: int | None = None) -> bool:
+        """Delete a key; with `revision`, only if it is still there at it. False: it was not."""
         ...
 
     async def entries(self, bucket: Bucket) -> list[Entry]:

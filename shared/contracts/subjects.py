@@ -113,6 +113,11 @@ def blob(sha256: str, part: int) -> str:
     return f"{PREFIX}.blob.{token(sha256)}.{part}"
 
 
+def changes(bucket: Bucket) -> str:
+    """Announcements of what was stored in a bucket (republished): this prefix, then the key."""
+    return f"{PREFIX}.kv.{bucket}.>"
+
+
 ALL_JOBS = f"{PREFIX}.job.>"
 ALL_RUNS = f"{PREFIX}.run.>"
 ALL_RESULTS = f"{PREFIX}.res.>"
