@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from shared.network import shapes
 from shared.operators.spec import Attributes, OperatorSpec, Types
+from shared.sparse import compressed
 from shared.tensors import dtypes, layouts
 from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import Layout, Tensor, TensorType
@@ -104,10 +104,7 @@ def _matrix(tensor: Tensor) -> Any:
     if tensor.layout is Layout.INT8_CHANNEL:
         return tensor.parts["codes"].astype(np.float32)
     if tensor.layout is Layout.CSR and tensor.dtype is dtypes.Dtype.F32:
-        rows, cols = tensor.shape
-        values, indices = tensor.parts["values"].view(np.float32), tensor.parts["indices"]
-        stored = (values, indices.view(np.int32), tensor.parts["indptr"].view(np.int32))
-        return sparse.csr_array(stored, shape=(rows, cols), copy=False)
+        return compressed.to_scipy(compressed.from_tensor(tensor))
     return None
 
 

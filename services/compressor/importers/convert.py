@@ -1,0 +1,56 @@
+"""The sandbox's child: one network file on stdin, one answer on stdout, and nothing else allowed.
+
+The answer is ``u64 head bytes, little endian | JSON head | artifact``; the head holds either
+`coverage` or the `code` and `message` of an error.
+"""
+
+import json
+import resource
+import struct
+import sys
+
+from shared.contracts.errors import InvalidNetwork, SuiteError
+
+MEMORY = 4 * 2**30  # bytes of address space; a file of 512 MiB needs about five times its size
+CPU_SECONDS = 60
+LENGTH = struct.Struct("<Q")
+
+
+def main() -> None:
+    """Give up rights, then read, convert and answer."""
+    _limit()
+    head, artifact = _answer(sys.stdin.buffer.read())
+    text = json.dumps(head).encode()
+    sys.stdout.buffer.write(LENGTH.pack(len(text)) + text)
+    sys.stdout.buffer.write(artifact)
+
+
+def _answer(data: bytes) -> tuple[dict[str, object], bytes]:
+    # Imported under the limits: the parser's own start-up counts against them.
+    from services.compressor.importers import onnx_file, onnx_graph
+    from shared.network import artifact
+
+    try:
+        network, coverage = onnx_graph.translate(onnx_file.decode(data))
+        return {"coverage": coverage.to_json()}, artifact.pack(network)
+    except SuiteError as error:
+        return {"code": error.code, "message": str(error)}, b""
+    except MemoryError:
+        message = f"reading it needs more than {MEMORY} bytes of memory"
+        return {"code": InvalidNetwork.code, "message": message}, b""
+
+
+def _limit() -> None:
+    """Write no file, start no child, bounded memory and time; hard, so there is no way back."""
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+if __name__ == "__main__":
+    main()
