@@ -83,6 +83,11 @@ def audit(tenant: str, job_id: str, what: str) -> str:
     return f"{PREFIX}.audit.{token(tenant)}.{token(job_id)}.{token(what)}"
 
 
+def audits_of(tenant: str, job_id: str) -> str:
+    """Filter for every stored event of a job."""
+    return f"{PREFIX}.audit.{token(tenant)}.{token(job_id)}.*"
+
+
 def cancel(job_id: str) -> str:
     """Broadcast that a job was cancelled."""
     return f"{PREFIX}.ctl.cancel.{token(job_id)}"

@@ -182,3 +182,5 @@ class JobEvent(Message):
     attempt: int = 0
     reason: str = ""
     done: float | None = None  # share of the work finished, 0..1
+    kind: str | None = None  # of the job; with `accepted`
+    sequence: int | None = None  # in EL_JOBS; with `accepted`

@@ -1,0 +1,81 @@
+"""The edge: every call is admitted, counted, and ends in bytes or in a fault."""
+
+import time
+from collections.abc import AsyncIterator
+
+import structlog
+
+from services.gateway import faults
+from services.gateway.admission import Admission
+from services.gateway.faults import Fault
+from services.gateway.front import Call, Methods
+from services.gateway.limits import Limits
+from services.gateway.metrics import Metrics
+from shared.contracts.errors import SuiteError, TooLarge
+
+OK = "OK"
+log = structlog.get_logger()
+
+
+class Refused(Exception):
+    """A call ended in a fault; the transport says it in its own words."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        super().__init__(fault.details)
+
+
+class App:
+    """All methods behind one edge. Nothing here knows what carries the bytes."""
+
+    def __init__(
+        self, methods: Methods, admission: Admission, metrics: Metrics, limits: Limits
+    ) -> None:
+        self.methods = methods
+        self._admission, self._metrics, self._limits = admission, metrics, limits
+
+    async def unary(self, call: Call, data: bytes) -> bytes:
+        """Answer one request.
+
+        Raises:
+            Refused: with what the caller is to see.
+        """
+        began = time.perf_counter()
+        try:
+            answer = await self._admitted(call, data)
+        except SuiteError as error:
+            raise self._refused(call, error) from None
+        except Exception as error:  # the edge reports what it cannot name, and says so
+            raise self._broken(call, error) from None
+        self._metrics.calls.labels(call.method, OK).inc()
+        self._metrics.seconds.labels(call.method).observe(time.perf_counter() - began)
+        return answer
+
+    async def stream(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Answer a stream; raises like `unary`."""
+        try:
+            with self._admission.call(call.tenant, 0, limit=self._limits.watches):
+                async for answer in self.methods.streams[call.method](call, requests):
+                    yield answer
+        except SuiteError as error:
+            raise self._refused(call, error) from None
+        except Exception as error:  # the edge reports what it cannot name, and says so
+            raise self._broken(call, error) from None
+        self._metrics.calls.labels(call.method, OK).inc()
+
+    async def _admitted(self, call: Call, data: bytes) -> bytes:
+        if len(data) > self._limits.message:
+            most = self._limits.message
+            raise TooLarge(f"a message of {len(data)} bytes; at most {most} are taken")
+        with self._admission.call(call.tenant, len(data)):
+            return await self.methods.unary[call.method](call, data)
+
+    def _refused(self, call: Call, error: SuiteError) -> Refused:
+        self._metrics.calls.labels(call.method, error.code).inc()
+        return Refused(faults.of(error))
+
+    def _broken(self, call: Call, error: Exception) -> Refused:
+        fault = faults.unexpected()
+        self._metrics.calls.labels(call.method, fault.code).inc()
+        log.error("call.broken", method=call.method, exc_info=error)
+        return Refused(fault)
