@@ -33,6 +33,7 @@ class Attribute:
     kind: type
     default: Scalar | None = None
     meaning: str = ""
+    choices: tuple[Scalar, ...] = ()  # empty: every value of the kind
 
 
 @dataclass(frozen=True, slots=True)

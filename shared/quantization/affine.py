@@ -6,8 +6,8 @@ Rules, exactly, for every backend to agree on:
     code  = round_half_even(w / scale)                      in float64, then clipped to ±top
     value = code × scale                                    in float32
 
-So |w - value| <= scale / 2 up to the rounding of the last product, the codes of a group of zeros
-are 0, and a scale is never zero or subnormal (a card that flushes subnormals would read it as zero).
+So |w - value| <= scale / 2 up to the rounding of the last product, a group of zeros has codes 0,
+and a scale is never zero or subnormal: a card that flushes subnormals would read it as zero.
 
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", eq. 1, with the zero point fixed at 0.
@@ -41,7 +41,8 @@ def scales(weight: F32, scheme: Scheme) -> F32:
     group = scheme.columns_per_scale(cols)
     grouped = np.abs(weight).reshape(rows, max(cols // group, 1), -1)
     largest: F32 = grouped.max(axis=-1, initial=0.0)
-    return np.maximum(largest / np.float32(scheme.top), _SMALLEST_SCALE)
+    scale: F32 = np.maximum(largest / np.float32(scheme.top), _SMALLEST_SCALE)
+    return scale
 
 
 def quantize(weight: F32, scheme: Scheme) -> Tensor:

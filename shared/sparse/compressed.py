@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from shared.tensors import check
 from shared.tensors.dtypes import F32, I32, Dtype
 from shared.tensors.layouts import Layout, Tensor
+
+F64 = npt.NDArray[np.float64]
 
 
 class Axis(IntEnum):
@@ -81,10 +84,10 @@ def turned(matrix: Compressed, axis: Axis) -> Compressed:
     return from_scipy(held.tocsr() if axis is Axis.ROWS else held.tocsc())
 
 
-def spmm(matrix: Compressed, x: F32) -> F32:
-    """The product of a sparse and a dense matrix.
+def spmm(matrix: Compressed, x: F32) -> F64:
+    """The product of a sparse and a dense matrix, in the order in which elements are stored.
 
-    Each product and each sum is a float64, and the result is rounded once; an absent element takes
+    Each product and each sum is a float64, for the caller to round once; an absent element takes
     no part, so what x holds opposite to it (NaN included) does not matter.
 
     Args:
@@ -92,7 +95,7 @@ def spmm(matrix: Compressed, x: F32) -> F32:
         x: (cols, n) float32.
 
     Returns:
-        (rows, n) float32.
+        (rows, n) float64.
 
     Raises:
         ValueError: x has not one row per column of the matrix.
@@ -100,7 +103,7 @@ def spmm(matrix: Compressed, x: F32) -> F32:
     if x.ndim != 2 or x.shape[0] != matrix.shape[1]:
         raise ValueError(f"x must be ({matrix.shape[1]}, n), got shape {x.shape}")
     wide = to_scipy(matrix).astype(np.float64)
-    return np.asarray(wide @ x.astype(np.float64), dtype=np.float32)
+    return np.asarray(wide @ x.astype(np.float64), dtype=np.float64)
 
 
 def to_tensor(matrix: Compressed) -> Tensor:

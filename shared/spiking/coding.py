@@ -28,7 +28,7 @@ def poisson(rate: F32, *, steps: int, dt: float, rng: np.random.Generator) -> F3
         ValueError: a rate is negative, NaN or above one spike per step.
     """
     share = _share(rate, steps, dt)
-    return (rng.random((steps, *rate.shape)) < share).astype(np.float32)
+    return np.asarray(rng.random((steps, *rate.shape)) < share, dtype=np.float32)
 
 
 def regular(rate: F32, *, steps: int, dt: float) -> F32:
@@ -50,7 +50,8 @@ def regular(rate: F32, *, steps: int, dt: float) -> F32:
     share = _share(rate, steps, dt)
     ends = np.arange(steps + 1, dtype=np.float64).reshape(-1, *(1,) * rate.ndim)
     total: npt.NDArray[np.float64] = np.floor(ends * share)
-    return (total[1:] - total[:-1]).astype(np.float32)
+    train: F32 = np.diff(total, axis=0).astype(np.float32)
+    return train
 
 
 def count(train: F32) -> F32:

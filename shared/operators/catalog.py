@@ -1,0 +1,51 @@
+"""Everything that can be computed, in one list. To add an operator, write its spec and name it."""
+
+from shared.operators import validate
+from shared.operators.dense import GEMM_F32
+from shared.operators.elementwise import (
+    ADD,
+    CAST,
+    CLIP,
+    COPY,
+    MUL,
+    RELU,
+    SIGMOID,
+    SOFTMAX,
+    TANH,
+)
+from shared.operators.quantized import GEMM_I8
+from shared.operators.shape import RESHAPE, TRANSPOSE
+from shared.operators.sparse import SPMM_CSR
+from shared.operators.spec import OperatorSpec
+from shared.operators.spiking import LIF_STEP, STDP_UPDATE
+
+CATALOG: tuple[OperatorSpec, ...] = (
+    GEMM_F32,
+    GEMM_I8,
+    SPMM_CSR,
+    LIF_STEP,
+    STDP_UPDATE,
+    RELU,
+    SIGMOID,
+    TANH,
+    COPY,
+    CLIP,
+    SOFTMAX,
+    ADD,
+    MUL,
+    CAST,
+    RESHAPE,
+    TRANSPOSE,
+)
+_BY_NAME = {entry.name: entry for entry in CATALOG}
+
+
+def spec(name: str) -> OperatorSpec:
+    """The contract of an operator.
+
+    Raises:
+        ValueError: no operator has this name; the nearest names are given.
+    """
+    if name not in _BY_NAME:
+        raise ValueError(f"no operator {name!r:.80}; {validate.nearest(name, _BY_NAME)}")
+    return _BY_NAME[name]

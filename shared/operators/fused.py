@@ -1,0 +1,33 @@
+"""What products do before they write a result: add a bias, apply an activation."""
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.operators.spec import Attribute, Attributes, Port, Tensors, Types
+from shared.tensors.dtypes import F32
+
+BIAS = Port("bias", optional=True)
+ACTIVATION = Attribute(
+    "activation", str, "none", "applied to the sum with bias", choices=("none", "relu")
+)
+
+
+def finish(product: npt.NDArray[np.float64], inputs: Tensors, attributes: Attributes) -> F32:
+    """Bias and activation of a reference, rounded to float32 once, between the two.
+
+    Args:
+        product: (n, m) float64.
+        inputs: may hold `bias`, (m,) float32.
+        attributes: complete; `activation` is read.
+
+    Returns:
+        (n, m) float32. relu keeps NaN.
+    """
+    bias = inputs["bias"].values.astype(np.float64) if "bias" in inputs else np.float64(0.0)
+    rounded: F32 = (product + bias).astype(np.float32)
+    return np.maximum(rounded, np.float32(0.0)) if attributes["activation"] == "relu" else rounded
+
+
+def flops(inputs: Types, attributes: Attributes, results: int) -> int:
+    """One addition per result for a bias, one comparison for relu."""
+    return results * (("bias" in inputs) + (attributes["activation"] == "relu"))
