@@ -4,6 +4,7 @@ A slot is one lane that pulls only when it is free, so a queue stays where other
 it. The worker shows itself with a card (each second) and a heartbeat (twice a second).
 """
 
+import socket
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -38,7 +39,7 @@ async def serve(
     `settings.grace` seconds, give back the rest.
 
     Args:
-        card: who this worker is; its kinds come from the handler.
+        card: who this worker is; its kinds come from the handler, its host from the system.
         loaded: digests of the artifacts that the worker can run now, for the card.
     """
     worker = Worker(bus, card, handler, settings, loaded)
@@ -62,7 +63,8 @@ class Worker:
         loaded: Callable[[], tuple[str, ...]],
     ) -> None:
         slots = settings.slots or card.slots
-        self.card = card.model_copy(update={"kinds": handler.kinds, "slots": slots})
+        known = {"kinds": handler.kinds, "slots": slots, "host": card.host or socket.gethostname()}
+        self.card = card.model_copy(update=known)
         self._bus = bus
         self._grace = settings.grace
         self._loaded = loaded

@@ -1,0 +1,34 @@
+"""A whole worker around a backend: artifacts, durable jobs, interactive calls."""
+
+import anyio
+import threadpoolctl  # type: ignore[import-untyped]  # it has no stubs
+
+from shared.bus.port import Bus
+from shared.chassis import artifacts, interactive, worker
+from shared.chassis.device import DeviceThread
+from shared.chassis.executor import BackendHandler
+from shared.chassis.settings import WorkerSettings
+from shared.contracts.v1.workers import WorkerCard
+from shared.operators import catalog
+from shared.operators.spec import Backend
+
+BLAS_THREADS = 1  # a spinning pool of two costs more than it gives; workers share the cores
+
+
+async def serve(bus: Bus, backend: Backend, card: WorkerCard, settings: WorkerSettings) -> None:
+    """Serve a backend until cancelled, then drain both lanes and release the artifacts.
+
+    Args:
+        backend: called from one thread; one with a true `thread_bound` from no other.
+        card: who the worker is; the operators come from the catalogue.
+    """
+    threadpoolctl.threadpool_limits(BLAS_THREADS)
+    whole = card.model_copy(update={"operators": tuple(spec.name for spec in catalog.CATALOG)})
+    device = DeviceThread(backend)
+    try:
+        async with artifacts.keep(bus, device) as held, anyio.create_task_group() as group:
+            group.start_soon(interactive.serve, bus, whole, held, device)
+            handler = BackendHandler(device, held)
+            await worker.serve(bus, whole, handler, settings, loaded=held.digests)
+    finally:
+        device.close()

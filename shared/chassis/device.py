@@ -1,0 +1,87 @@
+"""The one thread that calls a backend, and the right to call it from elsewhere while it idles."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+
+from shared.operators.spec import Backend
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Generic[T]):
+    """What a generator returned."""
+
+    result: T
+
+
+class DeviceThread:
+    """Runs blocking work on a backend, one call at a time, in the order it was asked for.
+
+    A backend with a true attribute `thread_bound` is called from this thread and no other.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._bound = bool(getattr(backend, "thread_bound", False))
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"device-{backend.name}")
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread. Not interrupted by cancellation: a device call never is."""
+        with anyio.CancelScope(shield=True):
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._pool, self._locked, work)
+        return result  # noqa: RET504  a scope might swallow, so mypy wants the return out here
+
+    async def drive(
+        self, work: Generator[float, None, T], tell: Callable[[float], Awaitable[None]]
+    ) -> T:
+        """Run a generator slice by slice; between two slices others may use the device.
+
+        Args:
+            work: yields the share that is done, 0..1, and returns the result; its `finally`
+                blocks run in the device thread too, also when this call is cancelled.
+            tell: told each share.
+        """
+        try:
+            while True:
+                step = await self.call(lambda: _next(work))
+                if isinstance(step, Finished):
+                    return step.result
+                await tell(step)
+        finally:
+            await self.call(work.close)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[bool]:
+        """Whether the calling thread may use the backend itself inside the block: the backend
+        allows it and the device thread is idle."""
+        mine = not self._bound and self._lock.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Take no more work; what runs is left to end by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            return work()
+
+
+def _next(work: Generator[float, None, T]) -> "float | Finished[T]":
+    try:
+        return float(next(work))
+    except StopIteration as end:
+        return Finished(end.value)

@@ -1,0 +1,93 @@
+"""Jobs of the kinds `infer` and `operator` on any backend, in the backend's own thread."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from shared.chassis import measured
+from shared.chassis.artifacts import Artifacts
+from shared.chassis.device import DeviceThread
+from shared.chassis.handler import Outcome, Progress
+from shared.chassis.measured import Measured
+from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
+from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing
+from shared.operators import catalog, validate
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Backend, OperatorSpec
+from shared.tensors.layouts import Tensor
+
+Tell = Callable[[float], Awaitable[None]]
+
+
+class BackendHandler:
+    """The handler of a worker that owns a backend."""
+
+    kinds: tuple[str, ...] = ("infer", "operator")
+
+    def __init__(self, device: DeviceThread, artifacts: Artifacts) -> None:
+        self._device = device
+        self._artifacts = artifacts
+
+    async def handle(
+        self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
+    ) -> Outcome:
+        """Run the network or operator that the body names; a batch is processed whole.
+
+        Raises:
+            InvalidTensor: the tensors do not fit what is to be run.
+            UnknownModel, ModelNotReady, BlobMissing, InvalidNetwork, UnsupportedOperator.
+        """
+
+        def tell(done: float) -> Awaitable[None]:
+            return progress(done, "measuring")
+
+        try:
+            match job.body:
+                case InferBody() as body:
+                    return await self._infer(body, tensors, tell)
+                case OperatorBody() as body:
+                    return await self._operator(body, tensors, tell)
+                case other:
+                    raise InvalidMessage(f"kind {other.kind!r} is not done here")
+        except ValueError as error:  # the mathematics side names the offending shape or value
+            raise InvalidTensor(str(error)) from None
+
+    async def _infer(self, body: InferBody, tensors: Mapping[str, Tensor], tell: Tell) -> Outcome:
+        wanted, manifest = self._artifacts.resolve(body)
+        async with self._artifacts.using(wanted) as loaded:
+            if manifest is not None and manifest.nan_policy == "reject":
+                await self._device.call(partial(measured.require_finite, tensors))
+            run = measured.network(loaded, tensors, body.repeat, trace=body.trace)
+            done = await self._device.drive(run, tell)
+            report = {"rows": measured.rows(loaded, tensors)}
+        return _outcome(done, report)
+
+    async def _operator(
+        self, body: OperatorBody, tensors: Mapping[str, Tensor], tell: Tell
+    ) -> Outcome:
+        spec = _spec(body.operator)
+        types = {name: tensor.type for name, tensor in tensors.items()}
+        attributes = validate.call(spec, types, body.attributes)
+        backend = self._device.backend
+        chosen: Backend = backend if backend.supports(spec, types) else ReferenceBackend()
+        run = measured.operator(chosen, spec, tensors, attributes, body.repeat)
+        return _outcome(await self._device.drive(run, tell), {"backend": chosen.name})
+
+
+def _spec(name: str) -> OperatorSpec:
+    try:
+        return catalog.spec(name)
+    except ValueError as error:  # it names the nearest operators
+        raise UnsupportedOperator(str(error)) from None
+
+
+def _outcome(done: Measured, report: Mapping[str, object]) -> Outcome:
+    timing = Timing(
+        upload=sum(done.upload),
+        run=sum(done.samples),
+        download=sum(done.download),
+        samples=done.samples,
+        upload_samples=done.upload,
+        download_samples=done.download,
+        steps=done.steps,
+    )
+    return Outcome(done.outputs, timing, report)

@@ -1,0 +1,106 @@
+"""Jobs of services for other workers: submit one and wait for its record."""
+
+import time
+from collections.abc import Mapping
+
+import anyio
+
+from shared.bus.port import Bus, Inbound, Receipt
+from shared.chassis import payload
+from shared.contracts import frame, subjects
+from shared.contracts.errors import (
+    DeadlineExceeded,
+    JobCancelled,
+    JobFailed,
+    SuiteError,
+    catalogue,
+)
+from shared.contracts.subjects import Stream
+from shared.contracts.v1.jobs import JobFinished, JobSubmitted, Status
+from shared.tensors.layouts import Tensor
+
+POLL_EVERY = 1.0  # [s] between looks at the record; the announcement usually comes first
+
+
+async def submit(
+    bus: Bus, job: JobSubmitted, tensors: Mapping[str, Tensor] | None = None
+) -> Receipt:
+    """Hand a job to the durable lane; when this returns it is accepted and will not be lost.
+
+    Raises:
+        QueueFull: the tenant's queue is full.
+        BusUnavailable.
+    """
+    inline, refs = await payload.offload(bus, tensors or {})
+    whole = job.model_copy(update={"tensors": {**job.tensors, **refs}})
+    return await bus.publish_once(
+        subjects.job(job.tenant, job.body.kind),
+        frame.encode(whole, inline),
+        message_id=f"{job.tenant}.{job.job}",
+    )
+
+
+async def submit_and_wait(
+    bus: Bus,
+    job: JobSubmitted,
+    tensors: Mapping[str, Tensor] | None = None,
+    *,
+    timeout: float,
+) -> tuple[JobFinished, dict[str, Tensor]]:
+    """Submit a job and return its record and output tensors once it has succeeded.
+
+    Args:
+        job: without a deadline it gets the end of `timeout`, so that nothing runs on unwatched.
+        timeout: [s] from now.
+
+    Raises:
+        SuiteError: what the job failed with, as the class of its code.
+        JobCancelled, DeadlineExceeded: it was cancelled, or not done in time.
+    """
+    if job.deadline is None:
+        job = job.model_copy(update={"deadline": time.time() + timeout})
+    announced = anyio.Event()
+
+    def announce(_message: Inbound) -> None:
+        announced.set()
+
+    subscription = await bus.subscribe(subjects.done(job.tenant, job.job), announce)
+    try:
+        with anyio.fail_after(timeout):
+            await submit(bus, job, tensors)
+            return await _outputs(bus, await _record(bus, job, announced))
+    except TimeoutError:
+        raise DeadlineExceeded(f"job {job.job} was not done within {timeout:g} s") from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await subscription.stop()
+
+
+async def _record(bus: Bus, job: JobSubmitted, announced: anyio.Event) -> bytes:
+    """The stored frame of the job's end; the announcement is a hint, the record is the truth."""
+    while True:
+        with anyio.move_on_after(POLL_EVERY):
+            await announced.wait()
+        stored = await bus.last(Stream.RESULTS, subjects.result(job.tenant, job.job))
+        if stored is not None:
+            return stored.data
+
+
+async def _outputs(bus: Bus, record: bytes) -> tuple[JobFinished, dict[str, Tensor]]:
+    finished, inline = frame.decode(record, JobFinished)
+    if finished.status is not Status.SUCCEEDED:
+        raise error_of(finished)
+    return finished, {**inline, **await payload.fetch(bus, finished.tensors)}
+
+
+def error_of(finished: JobFinished) -> SuiteError:
+    """The exception that a record without success stands for."""
+    text = finished.failure.message if finished.failure else f"job {finished.job} did not succeed"
+    match finished.status:
+        case Status.CANCELLED:
+            return JobCancelled(text)
+        case Status.EXPIRED:
+            return DeadlineExceeded(text)
+        case _:
+            code = finished.failure.code if finished.failure else JobFailed.code
+            return catalogue().get(code, JobFailed)(text)
