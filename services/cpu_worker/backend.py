@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.network import shapes
+from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Types
 from shared.sparse import compressed
 from shared.tensors import dtypes, layouts
@@ -79,7 +79,7 @@ class CpuBackend:
             ValueError: an attribute is missing or wrong, or shapes do not fit.
         """
         if len(attributes) != len(spec.attributes):
-            attributes = shapes.complete(spec, attributes)
+            attributes = validate.complete(spec, attributes)
         if (fast := _FAST.get(spec.name)) is not None:
             made = fast(inputs, attributes)
             return {port: _plain(array) for port, array in made.items()}

@@ -151,10 +151,9 @@ class Loaded:
         for step in self.network.steps:
             spec = catalog.spec(step.operator)
             bound = {port: known[value] for port, value in step.inputs.items()}
-            outputs = shapes.call_types(spec, bound, step.attributes)
+            outputs, attributes = shapes.call_types(spec, bound, step.attributes)
             known |= {step.outputs[port]: kind for port, kind in outputs.items()}
             on_backend = self.backend.supports(spec, bound)
-            attributes = shapes.complete(spec, step.attributes)
             plan.append(Planned(step, spec, attributes, on_backend, dead[step.name]))
         return tuple(plan)
 

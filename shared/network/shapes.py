@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.network.graph import Network, Step
-from shared.operators import catalog
-from shared.operators.spec import Attribute, Attributes, Cost, OperatorSpec, Scalar, Types
+from shared.operators import catalog, validate
+from shared.operators.spec import Attributes, Cost, OperatorSpec, Types
 from shared.tensors.layouts import Layout, Tensor, TensorType
 
 MAX_STEPS = 10_000
@@ -35,37 +35,23 @@ def infer(network: Network, batch: int) -> dict[str, TensorType]:
     for step in network.steps:
         spec = catalog.spec(step.operator)
         try:
-            outputs = call_types(spec, _bound(step, types), step.attributes)
+            outputs, _ = call_types(spec, _bound(step, types), step.attributes)
             types |= {step.outputs[port]: kind for port, kind in outputs.items()}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"step {step.name!r} ({step.operator}): {error}") from None
+        except ValueError as error:
+            raise ValueError(f"step {step.name!r}: {error}") from None
     return types
 
 
-def call_types(spec: OperatorSpec, inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
-    """Output types of one call, after its ports and attributes were held against the spec.
+def call_types(
+    spec: OperatorSpec, inputs: Types, attributes: Attributes
+) -> tuple[dict[str, TensorType], Attributes]:
+    """Output types of one call, and its attributes with every default filled in.
 
     Raises:
-        ValueError: a port is missing, unknown, of another layout or element type; an attribute is
-            missing, unknown or of another kind; or the shapes do not fit.
+        ValueError: ports, attributes or shapes do not fit the spec.
     """
-    _check_ports(spec, inputs)
-    return spec.infer(inputs, complete(spec, attributes))
-
-
-def complete(spec: OperatorSpec, attributes: Attributes) -> Attributes:
-    """The attributes of a call with every default filled in, so that no backend needs to know them.
-
-    Raises:
-        ValueError: an attribute is missing, unknown or of another kind.
-    """
-    known = {attribute.name: attribute for attribute in spec.attributes}
-    if unknown := sorted(attributes.keys() - known.keys()):
-        raise ValueError(f"no attribute {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return {
-        name: _scalar(attribute, attributes.get(name, attribute.default))
-        for name, attribute in known.items()
-    }
+    filled = validate.call(spec, inputs, attributes)
+    return spec.infer(inputs, filled), filled
 
 
 def step_costs(network: Network, batch: int) -> list[StepCost]:
@@ -93,12 +79,15 @@ def check(network: Network) -> None:
 
 
 def _bound(step: Step, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    if unmade := [value for value in step.inputs.values() if value not in types]:
+        raise ValueError(f"it reads {unmade[0]!r}, which nothing makes")
     return {port: types[value] for port, value in step.inputs.items()}
 
 
 def _cost(step: Step, types: Mapping[str, TensorType]) -> Cost:
     spec = catalog.spec(step.operator)
-    return spec.cost(_bound(step, types), complete(spec, step.attributes))
+    bound = _bound(step, types)
+    return spec.cost(bound, validate.complete(spec, step.attributes))
 
 
 def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
@@ -111,34 +100,6 @@ def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
     if largest.layout is Layout.INT4_GROUP:
         return 0.0  # two codes share a byte; zeros are not exploited there
     return 1.0 - int(np.count_nonzero(largest.parts[part])) / largest.size
-
-
-def _check_ports(spec: OperatorSpec, inputs: Types) -> None:
-    ports = {port.name: port for port in spec.inputs}
-    if unknown := sorted(inputs.keys() - ports.keys()):
-        raise ValueError(f"no port {', '.join(unknown)}; it has {', '.join(ports)}")
-    for name, port in ports.items():
-        if name not in inputs:
-            if not port.optional:
-                raise ValueError(f"port {name} is not connected")
-            continue
-        given = inputs[name]
-        if given.layout is not port.layout or given.dtype not in port.dtypes:
-            wanted = "|".join(port.dtypes)
-            raise ValueError(
-                f"port {name} takes {port.layout} {wanted}, not {given.layout} {given.dtype}"
-            )
-
-
-def _scalar(attribute: Attribute, value: Scalar | None) -> Scalar:
-    if value is None:
-        raise ValueError(f"attribute {attribute.name} is missing")
-    if attribute.kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not attribute.kind:
-        kind = attribute.kind.__name__
-        raise ValueError(f"attribute {attribute.name} is a {kind}, not {value!r}")
-    return value
 
 
 def _check_names(network: Network) -> None:
