@@ -1,0 +1,149 @@
+"""Transitions for what comes in: submissions, unreadable ones, and what a predecessor left."""
+
+from collections.abc import Iterator
+
+from services.scheduler import ending, placing, ready
+from services.scheduler.events import Arrival, Found, Unreadable, key
+from services.scheduler.instructions import (
+    Acknowledge,
+    Announce,
+    DeadLetter,
+    Discard,
+    Finish,
+    Instruction,
+)
+from services.scheduler.job import Job, Phase
+from services.scheduler.state import State
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.subjects import Stream
+from shared.contracts.v1.jobs import Status
+
+
+def arrived(state: State, event: Arrival, now: float) -> Iterator[Instruction]:
+    """A submission: the first of its id is accepted, the same again is noted, another refused."""
+    name = key(event.job.tenant, event.job.job)
+    known = state.jobs.get(name)
+    if known is not None and event.record is None:
+        yield from _repeated(known, event)
+        return
+    digest = event.record.digest if event.record is not None else state.ended.get(name)
+    if digest and digest != event.frame.digest:
+        yield _reused(event, digest)
+        return
+    if event.record is not None:
+        yield Acknowledge(event.delivery)
+        yield from ending.ended(state, name, event.record, now)
+        return
+    yield from _accepted(state, name, event, now)
+
+
+def unreadable(event: Unreadable) -> Iterator[Instruction]:
+    """Not a job: kept for people, and answered when at least its id could be read."""
+    letter = DeadLetter(
+        tenant=event.tenant,
+        job=event.job or "unknown",
+        kind=event.kind,
+        stream=Stream.JOBS,
+        reason="malformed",
+        message=event.reason,
+        digest=event.frame.digest,
+        data=event.frame.data,
+        delivery=event.delivery,
+    )
+    if event.job is None:
+        yield letter
+        return
+    yield Finish(
+        tenant=event.tenant,
+        job=event.job,
+        kind=event.kind,
+        status=Status.FAILED,
+        failure=ending.failure(InvalidMessage(event.reason)),
+        digest=event.frame.digest,
+        delivery=event.delivery,
+        letter=letter,
+    )
+
+
+def found(state: State, event: Found, now: float) -> Iterator[Instruction]:
+    """A predecessor placed this; of several attempts the newest stands."""
+    name = key(event.job.tenant, event.job.job)
+    known = state.jobs.get(name)
+    if known is not None and known.attempt >= event.attempt:
+        yield Discard(event.sequence)
+        return
+    if known is not None and known.sequence is not None:
+        yield Discard(known.sequence)
+        placing.release(state, known)
+    state.jobs[name] = job = _new(state, name, event, now)
+    on_class = state.fleet.of(event.worker_class)
+    expected = state.estimates.job(event.job, event.demand, event.worker_class)
+    job.attempt, job.sequence = event.attempt, event.sequence
+    job.worker_class, job.seconds = event.worker_class, expected.seconds
+    on_class.outstanding += 1
+    on_class.load += expected.seconds
+    placing.watch(state, job, now)
+
+
+def _repeated(known: Job, event: Arrival) -> Iterator[Instruction]:
+    if known.frame.digest != event.frame.digest:
+        yield _reused(event, known.frame.digest)
+    elif known.delivery != event.delivery:
+        yield Acknowledge(event.delivery)
+
+
+def _accepted(state: State, name: str, event: Arrival, now: float) -> Iterator[Instruction]:
+    job = _new(state, name, event, now)
+    job.delivery = event.delivery
+    state.jobs[name] = job
+    state.held.add(event.delivery)
+    if name not in state.first_seen:
+        state.first_seen[name] = now
+        state.remember(state.first_seen)
+        yield Announce(event.job.tenant, event.job.job, "accepted", event.frame.digest)
+    deadline, pinned = event.job.deadline, event.job.worker_class
+    if deadline is not None and deadline <= now:
+        yield ending.expired(state, job, now)
+    elif pinned and (told := _unfit(state, job, pinned)):
+        yield ending.refused(state, job, InvalidMessage(told), now)
+    else:
+        yield from placing.arrive(state, job, now)
+
+
+def _new(state: State, name: str, event: Arrival | Found, now: float) -> Job:
+    state.arrivals += 1
+    message = event.job
+    first = state.first_seen.get(name, now)
+    level, due = ready.level_of(message.priority, message.deadline, first, state.policy.ageing)
+    return Job(
+        key=name,
+        message=message,
+        frame=event.frame,
+        demand=event.demand,
+        order=(level, due, state.arrivals),
+        arrived=first,
+        phase=Phase.ENDING,
+        since=now,
+    )
+
+
+def _unfit(state: State, job: Job, pinned: str) -> str:
+    """Why a class whose abilities are known can never run the job; empty when it may."""
+    one = state.fleet.of(pinned)
+    if not one.kinds or job.kind in one.kinds:
+        return ""
+    return f"class {pinned} takes {', '.join(sorted(one.kinds))}; it does not take {job.kind}"
+
+
+def _reused(event: Arrival, first: str) -> DeadLetter:
+    return DeadLetter(
+        tenant=event.job.tenant,
+        job=event.job.job,
+        kind=event.job.body.kind,
+        stream=Stream.JOBS,
+        reason="job_id_reused",
+        message=f"job id came with digest {event.frame.digest}; it first came with {first}",
+        digest=event.frame.digest,
+        data=event.frame.data,
+        delivery=event.delivery,
+    )

@@ -1,0 +1,122 @@
+"""What a job or a model would cost on each class: contracts joined with the cost model."""
+
+from dataclasses import dataclass, field
+
+from services.scheduler.demand import Demand
+from shared.contracts.v1.jobs import InferBody, JobSubmitted, StepTime
+from shared.contracts.v1.models import Latency, ModelManifest, Variant
+from shared.contracts.v1.workers import DeviceProfile, Measure
+from shared.operators.spec import Cost
+from shared.placement import cost, hardware
+from shared.placement.assign import Candidate
+from shared.placement.cost import StepWork, Work
+from shared.placement.hardware import DeviceFigures, Figure, Source
+
+UNKNOWN = 1.0  # [s] expected of work that nothing is known of: compress, import, profile
+BATCH = 64  # rows of the second point from which the slope of a batch is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Expected time of one call: `seconds` at one row and `per_row` for each further one."""
+
+    seconds: float
+    per_row: float
+    source: Source
+    told: str  # where the numbers come from
+
+
+@dataclass(slots=True)
+class Estimates:
+    """The measured world: profiles by class, manifests by model."""
+
+    figures: dict[str, DeviceFigures] = field(default_factory=dict)
+    models: dict[str, ModelManifest] = field(default_factory=dict)
+
+    def profiled(self, profile: DeviceProfile) -> None:
+        """Take over the measured figures of a class."""
+        self.figures[profile.worker_class] = figures(profile)
+
+    def of_class(self, worker_class: str) -> DeviceFigures:
+        """Measured figures, or stated ones that are marked so."""
+        return self.figures.get(worker_class) or hardware.prior(worker_class)
+
+    def job(self, job: JobSubmitted, demand: Demand, worker_class: str) -> Candidate:
+        """What a job costs on a class."""
+        if isinstance(job.body, InferBody):
+            variant = self.variant(job.body)
+            if variant is not None:
+                one = line(variant, worker_class, self.of_class(worker_class))
+                seconds = one.seconds + one.per_row * (demand.rows - 1)
+                return Candidate(worker_class, seconds * demand.work.repeat, one.source)
+        if not demand.work.steps:
+            return Candidate(worker_class, UNKNOWN, Source.PRIOR)
+        known = self.of_class(worker_class)
+        expected = cost.estimate(demand.work, known)
+        return Candidate(worker_class, expected.typical, _source(known))
+
+    def variant(self, body: InferBody) -> Variant | None:
+        """The variant that an inference names, by model or by the digest of its artifact."""
+        if body.model is not None:
+            manifest = self.models.get(body.model)
+            return manifest.variant(body.variant or "") if manifest else None
+        held = (variant for one in self.models.values() for variant in one.variants)
+        return next((one for one in held if one.artifact.sha256 == body.artifact), None)
+
+
+def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:
+    """Time of a variant on a class: measured there, else modelled from its steps."""
+    mine = sorted(
+        (one for one in variant.latencies if one.worker_class == worker_class),
+        key=lambda one: one.batch,
+    )
+    if mine:
+        return _measured(mine)
+    one, many = (cost.estimate(_work(variant, rows), known) for rows in (1, BATCH))
+    told = f"{_source(known)} on {known.device} {one.low * 1e3:.3g} to {one.high * 1e3:.3g} ms"
+    return Line(one.typical, cost.seconds_per_row(one, many, BATCH), _source(known), told)
+
+
+def figures(profile: DeviceProfile) -> DeviceFigures:
+    """A measured profile as the cost model takes it."""
+    return DeviceFigures(
+        device=profile.device,
+        source=Source.MEASURED,
+        copy_bandwidth=_figure(profile.copy_bandwidth),
+        gemm_rate=_figure(profile.gemm_rate),
+        spmm_rate=_figure(profile.spmm_rate),
+        launch=_figure(profile.launch),
+        upload_bandwidth=_figure(profile.upload_bandwidth),
+        download_bandwidth=_figure(profile.download_bandwidth),
+    )
+
+
+def _measured(points: list[Latency]) -> Line:
+    first, last = points[0], points[-1]
+    rows = last.batch - first.batch
+    slope = max(0.0, (last.p50 - first.p50) / rows) if rows else first.p50 / first.batch
+    seconds = max(first.p50 - slope * (first.batch - 1), 0.0)
+    told = f"measured on {first.device} {first.p50 * 1e3:.3g} ms at batch {first.batch}"
+    return Line(seconds, slope, Source.MEASURED, told)
+
+
+def _work(variant: Variant, rows: int) -> Work:
+    """Steps of a variant at some batch, from a trace at batch 1 on any class, else its bytes.
+
+    Work grows with the rows; the bytes counted at batch 1 are mostly weights, read once.
+    """
+    traced: tuple[StepTime, ...] = next(iter(variant.steps.values()), ())
+    if not traced:
+        flops = 2.0 * rows * variant.weight_bytes / 4.0  # one multiply-add per f32 weight
+        return Work((StepWork(Cost(flops, float(variant.weight_bytes))),))
+    steps = (StepWork(Cost(step.flops * rows, step.bytes), step.sparsity > 0.0) for step in traced)
+    return Work(tuple(steps))
+
+
+def _source(known: DeviceFigures) -> Source:
+    return Source.PRIOR if known.source is Source.PRIOR else Source.MODELLED
+
+
+def _figure(measure: Measure) -> Figure:
+    low, high = min(measure.low, measure.median), max(measure.high, measure.median)
+    return Figure(typical=measure.median, low=low, high=high)

@@ -1,0 +1,71 @@
+"""One accepted job inside the machine."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from services.scheduler.demand import Demand
+from services.scheduler.events import Frame
+from services.scheduler.instructions import Finish, Place
+from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody
+from shared.placement.assign import Candidate
+
+Order = tuple[int, float, int]  # level, deadline, arrival: the smallest goes first
+
+
+class Phase(Enum):
+    """Where a job is between acceptance and its record."""
+
+    WAITING = "waiting"  # in the ready queue
+    PLACING = "placing"  # a Place was given and is not confirmed
+    RUNNING = "running"  # an attempt is stored in EL_RUN; a worker may have it
+    ENDING = "ending"  # a Finish was given and is not confirmed
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """What is known of a job. The machine alone changes it."""
+
+    key: str
+    message: JobSubmitted
+    frame: Frame
+    demand: Demand
+    order: Order
+    arrived: float  # [s] first seen
+    phase: Phase = Phase.WAITING
+    since: float = 0.0  # [s] start of the phase
+    delivery: int | None = None  # EL_JOBS sequence, until acknowledged
+    attempt: int = 0  # the last one published or being published
+    lost: int = 0  # workers that vanished with it in hand
+    worker_class: str = ""  # where the last attempt went
+    seconds: float = 0.0  # [s] expected there; what it adds to the load of the class
+    sequence: int | None = None  # of the last attempt in EL_RUN
+    candidates: tuple[Candidate, ...] = ()  # classes that could run it, without their queues
+    pending: Place | Finish | None = None  # given, not confirmed
+    retry_at: float | None = None  # [s] when `pending` is given again
+    look_at: float = 0.0  # [s] when its record is read next
+    look_gap: float = field(default=0.0)  # [s] between two readings
+
+    @property
+    def kind(self) -> str:
+        """The kind of its body."""
+        return self.message.body.kind
+
+    @property
+    def operator(self) -> str:
+        """The operator it calls, or nothing."""
+        return self.message.body.operator if isinstance(self.message.body, OperatorBody) else ""
+
+    @property
+    def pinned(self) -> str | None:
+        """The class the client insists on."""
+        return self.message.worker_class
+
+    @property
+    def movable(self) -> bool:
+        """Whether another class may run it than the one it was placed on."""
+        return self.pinned is None and isinstance(self.message.body, InferBody | OperatorBody)
+
+    @property
+    def lane(self) -> tuple[str, ...]:
+        """The classes that could run it, in order: jobs of one lane wait behind each other."""
+        return tuple(candidate.worker_class for candidate in self.candidates)

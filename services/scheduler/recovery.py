@@ -1,0 +1,40 @@
+"""Transitions when workers come, go or vanish: what they had moves on."""
+
+from collections.abc import Iterator
+
+from services.scheduler import ending, placing
+from services.scheduler.instructions import Instruction, Place
+from services.scheduler.job import Job, Phase
+from services.scheduler.state import State
+
+
+def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]:
+    """A worker vanished with a job in hand: place it again, or give up after the limit."""
+    if job.phase is not Phase.RUNNING or state.fleet.holder(job.key) is not None:
+        return
+    job.lost += 1
+    if job.lost >= state.policy.attempts:
+        yield ending.exhausted(state, job, told, now)
+    elif job.movable and not state.fleet.of(job.worker_class).slots:
+        yield from placing.move(state, job, now)
+    else:
+        yield _again(state, job, now)
+
+
+def fleet_changed(state: State, now: float) -> Iterator[Instruction]:
+    """Classes came, went or learned: queue everything anew and leave the dead classes."""
+    for job in state.ready.drain():
+        placing.enqueue(state, job, now)
+    yield from placing.dispatch(state, now)
+    for job in list(state.jobs.values()):
+        orphan = job.phase is Phase.RUNNING and not state.fleet.of(job.worker_class).slots
+        if orphan and state.fleet.holder(job.key) is None:  # who drains still ends its own
+            yield from placing.move(state, job, now)
+
+
+def _again(state: State, job: Job, now: float) -> Place:
+    """Publish the next attempt on the class that has it; the earlier one is deleted then."""
+    placing.release(state, job)
+    known = next((c for c in job.candidates if c.worker_class == job.worker_class), None)
+    chosen = known or state.estimates.job(job.message, job.demand, job.worker_class)
+    return placing.place(state, job, chosen, now)
