@@ -161,7 +161,10 @@ class Models:
                 raise UnknownModel(
                     f"no model {key!r}{signature.near(key, self._tables.table.models)}"
                 )
-            manifest = ModelManifest.decode(entry.value).model_copy(update={"loaded": loaded})
+            stored = ModelManifest.decode(entry.value)
+            if stored.loaded == loaded:
+                return stored
+            manifest = stored.model_copy(update={"loaded": loaded})
             done = await self._bus.swap(
                 Bucket.MODELS, key, manifest.encode(), revision=entry.revision
             )
