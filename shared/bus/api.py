@@ -10,10 +10,10 @@ import msgspec
 from nats.aio.msg import Msg
 
 from shared.bus.connection import NO_RESPONDERS, STATUS, Connection, Lost
+from shared.bus.durable import CALL_SECONDS, Refused, WrongRevision
 from shared.bus.port import Headers, Receipt, Stored
 from shared.contracts.errors import BusUnavailable, QueueFull, TooLarge
 
-CALL_SECONDS = 5.0  # an answer of the server's interface
 ATTEMPT_SECONDS = 2.0  # one attempt of a publish that is retried
 PAUSE_SECONDS = 0.05  # before asking again a server that is starting
 BATCH = 256  # messages per page of a batched read
@@ -31,6 +31,7 @@ ADDED_HEADERS = (  # by a direct get
 )
 WRONG_LAST_SEQUENCE = (10071, 10164)
 NOT_FOUND = 404
+GONE = (10037, 10043, 10057)  # no such message
 UNAVAILABLE = (429, 503)
 
 
@@ -42,8 +43,8 @@ class Refusal(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class Refused(Exception):
-    """The server answered with an error that no named class covers."""
+class ApiRefused(Refused):
+    """The server's interface said no."""
 
     def __init__(self, subject: str, refusal: Refusal) -> None:
         self.refusal = refusal
@@ -89,13 +90,13 @@ class Api:
         """Ask the server's interface.
 
         Raises:
-            Refused: it said no.
+            ApiRefused: it said no.
             BusUnavailable: it said nothing within 5 s.
         """
         message = await self._ask(f"$JS.API.{verb}", msgspec.json.encode(body) if body else b"")
         reply = msgspec.json.decode(message.data, type=kind)
         if reply.error is not None:
-            raise Refused(verb, reply.error)
+            raise ApiRefused(verb, reply.error)
         return reply
 
     async def store(
@@ -105,7 +106,8 @@ class Api:
 
         Raises:
             QueueFull, TooLarge, BusUnavailable: see the port.
-            Refused: for any other reason, such as a wrong expected revision.
+            WrongRevision: the subject is not where the headers expect it.
+            ApiRefused: any other reason.
         """
         message = await self._ask(subject, data, headers, timeout=timeout)
         ack = msgspec.json.decode(message.data, type=PubAck)
@@ -115,7 +117,9 @@ class Api:
             raise QueueFull(f"{subject}: {ack.error.description}")
         if ack.error.err_code == OVERSIZE:
             raise TooLarge(f"{len(data)} bytes for {subject}: {ack.error.description}")
-        raise Refused(subject, ack.error)
+        if ack.error.err_code in WRONG_LAST_SEQUENCE:
+            raise WrongRevision(f"{subject}: {ack.error.description}")
+        raise ApiRefused(subject, ack.error)
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The newest message of a subject."""
@@ -136,6 +140,17 @@ class Api:
             if not page or not more:
                 break
         return found
+
+    async def delete(self, stream: str, sequence: int) -> bool:
+        """Remove a message; False when it was gone."""
+        body = {"seq": sequence, "no_erase": True}
+        try:
+            await self.call(f"STREAM.MSG.DELETE.{stream}", body, Reply)
+        except ApiRefused as error:
+            if error.refusal.code == NOT_FOUND or error.refusal.err_code in GONE:
+                return False
+            raise
+        return True
 
     async def _page(
         self, stream: str, subject: str, start: int, count: int

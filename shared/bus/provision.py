@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from shared.bus.api import NOT_FOUND, Api, Refused, Reply, StreamState
+from shared.bus.api import NOT_FOUND, Api, ApiRefused, Reply, StreamState
 from shared.bus.topology import ConsumerPlan, StreamPlan, Topology
 from shared.contracts.errors import BusUnavailable
 
@@ -34,14 +34,14 @@ async def ensure_consumer(api: Api, plan: ConsumerPlan) -> None:
         verb += f".{plan.filter}"
     try:
         await api.call(verb, {"stream_name": plan.stream, "config": consumer_config(plan)}, Reply)
-    except Refused as error:
+    except ApiRefused as error:
         raise BusUnavailable(f"consumer {plan.name} of {plan.stream}: {error}") from None
 
 
 async def _stream(api: Api, plan: StreamPlan) -> None:
     """Look first: creating again what is there counts its bytes twice against the disk's limit."""
     config = stream_config(plan)
-    refused: Refused | None = None
+    refused: ApiRefused | None = None
     for _ in range(ATTEMPTS):
         try:
             current = await _config(api, plan.name)
@@ -50,7 +50,7 @@ async def _stream(api: Api, plan: StreamPlan) -> None:
             elif not _same(current, config):
                 await api.call(f"STREAM.UPDATE.{plan.name}", config, Reply)
             return
-        except Refused as error:
+        except ApiRefused as error:
             refused = error  # another service may have made it meanwhile
     raise BusUnavailable(f"stream {plan.name}: {refused}")
 
@@ -59,7 +59,7 @@ async def _config(api: Api, name: str) -> Mapping[str, object] | None:
     """How a stream is configured now; None when there is none."""
     try:
         return (await api.call(f"STREAM.INFO.{name}", {}, StreamState)).config
-    except Refused as error:
+    except ApiRefused as error:
         if error.refusal.code == NOT_FOUND:
             return None
         raise
