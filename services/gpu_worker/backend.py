@@ -1,0 +1,119 @@
+"""The OpenCL backend: runs every operator of the launcher table on the process's device."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.gpu_worker import device as devices
+from services.gpu_worker import tuning
+from services.gpu_worker.binaries import BinaryCache
+from services.gpu_worker.device import Device
+from services.gpu_worker.launch.call import Call, Gpu
+from services.gpu_worker.launch.table import LAUNCHERS
+from services.gpu_worker.limits import Limits
+from services.gpu_worker.programs import Programs
+from services.gpu_worker.residency import DeviceTensor, Residency
+from shared.operators import validate
+from shared.operators.spec import Attributes, OperatorSpec, Types
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Tensor
+
+
+def open_backend(
+    platform: str | None = None, cache: Path | None = None, limits: Limits | None = None
+) -> "OpenCLBackend":
+    """Open a device and the backend on it.
+
+    Args:
+        platform: part of a platform's name; None: the first graphics card, else PoCL.
+        cache: folder for compiled programs; None keeps none between processes.
+        limits: bounds to enforce besides the device's own.
+
+    Raises:
+        NoDevice, LinkerMissing, DeviceFailed: see `device.open_device`.
+    """
+    return OpenCLBackend(devices.open_device(platform, cache, limits), cache)
+
+
+class OpenCLBackend:
+    """Operators on one OpenCL device; tensors stay there until they are downloaded or released."""
+
+    thread_bound = True  # waits for the device must not block anybody else's thread
+
+    def __init__(self, device: Device, cache: Path | None = None) -> None:
+        self.device = device
+        self.name = device.worker_class
+        self.residency = Residency(device)
+        self.programs = Programs(device, BinaryCache(cache / "programs" if cache else None))
+        self._gpu = Gpu(device, self.programs, self.residency, tuning.of_class(self.name))
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What runs here: the launcher table, nothing else."""
+        return tuple(LAUNCHERS)
+
+    @property
+    def upload_seconds(self) -> float:
+        """How long the last upload took [s], by the device's clock."""
+        return self.residency.upload_seconds
+
+    @property
+    def download_seconds(self) -> float:
+        """How long the last download took [s], by the device's clock."""
+        return self.residency.download_seconds
+
+    def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
+        """Whether the operator has a launcher, the inputs fit its ports, and the device counts
+        with their element types."""
+        if spec.name not in LAUNCHERS:
+            return False
+        if not self.device.doubles and any(kind.dtype is Dtype.F64 for kind in inputs.values()):
+            return False
+        try:
+            validate.ports(spec, inputs)
+        except ValueError:
+            return False
+        return True
+
+    def upload(self, tensor: Tensor) -> DeviceTensor:
+        """Copy a tensor to the device.
+
+        Raises:
+            LimitExceeded: a part is larger than one buffer may be.
+            OutOfDeviceMemory: there is no room beside what is resident.
+        """
+        return self.residency.upload(tensor)
+
+    def download(self, resident: DeviceTensor) -> Tensor:
+        """Wait for the work that makes a tensor and copy it to host memory."""
+        return self.residency.download(resident)
+
+    def release(self, resident: DeviceTensor) -> None:
+        """Give the memory back; work already enqueued still finishes."""
+        self.residency.release(resident)
+
+    def run(
+        self, spec: OperatorSpec, inputs: Mapping[str, DeviceTensor], attributes: Attributes
+    ) -> dict[str, DeviceTensor]:
+        """Enqueue one operator call; the outputs may be used at once.
+
+        Raises:
+            ValueError: the call does not fit its spec, or an input was released.
+            DeviceFailed: the device refuses it; nothing stays allocated.
+        """
+        types = {port: tensor.type for port, tensor in inputs.items()}
+        filled = validate.call(spec, types, attributes)
+        call = Call(self._gpu, inputs, filled, spec.infer(types, filled))
+        try:
+            LAUNCHERS[spec.name](call)
+        except BaseException:
+            for output in call.outputs.values():
+                self.residency.release(output)
+            raise
+        finally:
+            for scratch in call.scratch:
+                self.residency.release(scratch)
+        return call.outputs
+
+    def synchronize(self) -> None:
+        """Wait until everything enqueued has finished; raises DeviceFailed when some of it broke."""
+        self.device.finish()

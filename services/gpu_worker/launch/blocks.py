@@ -1,0 +1,38 @@
+"""How the products gemm_f32 and gemm_i8 are cut: blocks of outputs, or tiles in local memory."""
+
+from services.gpu_worker.programs import Kernel
+from services.gpu_worker.tuning import Tuning
+
+TILE_ROWS, TILE_COLS = 64, 128  # the kernels' own defaults
+
+
+def xrows(tuning: Tuning, n: int) -> int:
+    """Rows of x per block for n rows: the largest choice that they fill."""
+    fitting = [rows for rows in tuning.xrows if rows <= n]
+    return fitting[-1] if fitting else tuning.xrows[0]
+
+
+def defines(tuning: Tuning, n: int) -> dict[str, int | str]:
+    """Defines of the block kernels for n rows of x."""
+    return {
+        "TILED": 0,
+        "GROUP": tuning.group,
+        "LANES": tuning.lanes,
+        "XROWS": xrows(tuning, n),
+        "WROWS": tuning.wrows,
+    }
+
+
+def items(tuning: Tuning, n: int, m: int) -> int:
+    """Work-items of a block kernel for an (n, m) output."""
+    return -(-n // xrows(tuning, n)) * -(-m // tuning.wrows) * tuning.lanes
+
+
+def tile_items(kernel: Kernel, m: int) -> int:
+    """Work-items along the columns of y of a tile kernel."""
+    return -(-m // TILE_COLS) * kernel.group
+
+
+def tile_rows(n: int) -> int:
+    """Groups along the rows of y of a tile kernel."""
+    return -(-n // TILE_ROWS)

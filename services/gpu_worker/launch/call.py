@@ -1,0 +1,72 @@
+"""One operator call as a launcher sees it: inputs, complete attributes, what it makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyopencl as cl
+
+from services.gpu_worker.device import Device
+from services.gpu_worker.programs import Programs
+from services.gpu_worker.residency import DeviceTensor, Residency
+from services.gpu_worker.tuning import Tuning
+from shared.operators.spec import Attributes
+from shared.tensors.layouts import TensorType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gpu:
+    """Everything that a launcher may use."""
+
+    device: Device
+    programs: Programs
+    residency: Residency
+    tuning: Tuning
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call in the making. The backend frees `outputs` if it fails and `scratch` in any case."""
+
+    gpu: Gpu
+    inputs: Mapping[str, DeviceTensor]
+    attributes: Attributes
+    types: Mapping[str, TensorType]  # of the outputs
+    outputs: dict[str, DeviceTensor] = field(default_factory=dict)
+    scratch: list[DeviceTensor] = field(default_factory=list)
+
+    def buffer(self, port: str, part: str = "values") -> cl.Buffer | None:
+        """The buffer of an input's part; None when an optional input is not given."""
+        return self.inputs[port].buffer(part) if port in self.inputs else None
+
+    def output(self, port: str) -> cl.Buffer:
+        """Allocate an output and return its buffer; raises like `Memory.allocate`."""
+        self.outputs[port] = self.gpu.residency.empty(self.types[port])
+        return self.outputs[port].buffer()
+
+    def temporary(self, kind: TensorType) -> cl.Buffer:
+        """Memory for this call alone; in an in-order queue it may be reused right after."""
+        self.scratch.append(self.gpu.residency.empty(kind))
+        return self.scratch[-1].buffer()
+
+    def number(self, attribute: str) -> float:
+        """A float attribute.
+
+        Raises:
+            ValueError: it is of another kind.
+        """
+        value = self.attributes[attribute]
+        if not isinstance(value, float):
+            raise ValueError(f"attribute {attribute!r} is a float, got {value!r}")
+        return value
+
+    def integers(self, attribute: str) -> tuple[int, ...]:
+        """A tuple attribute; raises like `number`."""
+        value = self.attributes[attribute]
+        if not isinstance(value, tuple):
+            raise ValueError(f"attribute {attribute!r} is a tuple of integers, got {value!r}")
+        return value
+
+    @property
+    def relu(self) -> int:
+        """1 when the fused activation is relu, else 0, as the kernels take it."""
+        return int(self.attributes["activation"] == "relu")
