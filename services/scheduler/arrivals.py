@@ -12,7 +12,7 @@ from services.scheduler.instructions import (
     Finish,
     Instruction,
 )
-from services.scheduler.job import Job, Phase
+from services.scheduler.job import Job
 from services.scheduler.state import State
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.subjects import Stream
@@ -122,7 +122,6 @@ def _new(state: State, name: str, event: Arrival | Found, now: float) -> Job:
         demand=event.demand,
         order=(level, due, state.arrivals),
         arrived=first,
-        phase=Phase.ENDING,
         since=now,
     )
 

@@ -85,7 +85,8 @@ class Ready:
 
     def next(self, wanted: Wanted) -> Job | None:
         """Take the job whose turn it is among those that `wanted` accepts now."""
-        for _ in range(len(self._ring) + 1):
+        rounds = len(self._ring) + 1 if self._ring else 0
+        for _ in range(rounds):
             tenant = self._ring[0]
             job = next((head for head in tenant.heads() if wanted(head)), None)
             if job is not None and tenant.credit >= cost(job):
