@@ -63,7 +63,7 @@ def count(train: F32) -> F32:
     Returns:
         (...) float32.
     """
-    return train.sum(axis=0, dtype=np.float32)
+    return np.asarray(train.sum(axis=0), dtype=np.float32)
 
 
 def mean_rate(train: F32, *, dt: float) -> F32:

@@ -1,0 +1,153 @@
+"""Every backend answers every case of every operator like the reference."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.cpu_worker.backend import CpuBackend
+from shared.contracts.errors import DeviceFailed
+from shared.operators.catalog import CATALOG
+from shared.operators.null import NullBackend
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Backend, Case, OperatorSpec, Tensors, Tolerance
+from shared.tensors import convert
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Tensor, TensorType
+
+CASES = [(spec, case) for spec in CATALOG for case in spec.cases(np.random.default_rng(20))]
+SERVED_BY_OPENCL = {"gemm_f32", "gemm_i8", "spmm_csr", "lif_step", "stdp_update", "transpose"}
+SERVED_BY_OPENCL |= {"relu", "sigmoid", "tanh", "copy", "clip", "softmax", "add", "mul", "reshape"}
+
+
+@pytest.fixture(scope="module")
+def opencl(tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """The OpenCL backend on PoCL; skips with the reason when this machine has none."""
+    device = pytest.importorskip("services.gpu_worker.device", reason="pyopencl is not installed")
+    backend = pytest.importorskip("services.gpu_worker.backend")
+    cache = tmp_path_factory.mktemp("programs")
+    try:
+        opened = device.open_device("Portable", cache)
+    except DeviceFailed as error:
+        pytest.skip(f"no OpenCL device for conformance: {error}")
+    return backend.OpenclBackend(opened, cache)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """The backend that the test's id names."""
+    plain = {"reference": ReferenceBackend, "cpu": CpuBackend, "null": NullBackend}
+    if request.param in plain:
+        made: Backend = plain[request.param]()
+        return made
+    found: Backend = request.getfixturevalue("opencl")
+    return found
+
+
+def calls(*names: str) -> pytest.MarkDecorator:
+    """Parametrise by backend and case, with ids like gemm_f32-cpu-odd_sizes."""
+    rows = [
+        pytest.param(
+            spec,
+            name,
+            case,
+            id=f"{spec.name}-{name}-{case.name}",
+            marks=[pytest.mark.opencl] if name == "opencl" else [],
+        )
+        for spec, case in CASES
+        for name in names
+    ]
+    return pytest.mark.parametrize(("spec", "backend", "case"), rows, indirect=["backend"])
+
+
+@calls("reference", "cpu", "opencl")
+def test_backend_answers_like_the_reference(
+    spec: OperatorSpec, backend: Backend, case: Case
+) -> None:
+    require_support(backend, spec, case)
+    expected = ReferenceBackend().run(spec, case.inputs, case.attributes)
+
+    results = run(backend, spec, case)
+
+    assert {port: held.type for port, held in results.items()} == types(expected)
+    for port, tensor in expected.items():
+        assert_close(results[port], tensor, spec.tolerance)
+
+
+@calls("null")
+def test_backend_without_arithmetic_answers_with_the_right_types(
+    spec: OperatorSpec, backend: Backend, case: Case
+) -> None:
+    expected = ReferenceBackend().run(spec, case.inputs, case.attributes)
+
+    results = run(backend, spec, case)
+
+    assert types(results) == types(expected)
+    assert not any(readable(tensor).any() for tensor in results.values())
+
+
+@pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
+def test_cases_of_an_operator_have_names_of_their_own(spec: OperatorSpec) -> None:
+    names = [case.name for case in spec.cases(np.random.default_rng(0))]
+
+    assert len(names) == len(set(names)) > 0
+
+
+@pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
+def test_cases_depend_on_the_generator_alone(spec: OperatorSpec) -> None:
+    first = list(spec.cases(np.random.default_rng(7)))
+    second = list(spec.cases(np.random.default_rng(7)))
+
+    for one, other in zip(first, second, strict=True):
+        for port, tensor in one.inputs.items():
+            assert_same_parts(other.inputs[port], tensor)
+
+
+def require_support(backend: Backend, spec: OperatorSpec, case: Case) -> None:
+    """Skip what a backend leaves to the reference, unless it promised to serve the operator."""
+    if backend.supports(spec, types(case.inputs)):
+        return
+    assert backend.name != "cpu"
+    assert spec.name not in SERVED_BY_OPENCL or not all_f32(case)
+    pytest.skip(f"{backend.name} leaves {spec.name} of these types to the reference")
+
+
+def all_f32(case: Case) -> bool:
+    return all(tensor.dtype is Dtype.F32 for tensor in case.inputs.values())
+
+
+def types(tensors: Tensors) -> dict[str, TensorType]:
+    return {port: tensor.type for port, tensor in tensors.items()}
+
+
+def run(backend: Backend, spec: OperatorSpec, case: Case) -> dict[str, Tensor]:
+    """One call on uploaded inputs; also holds that the inputs are what they were before."""
+    residents = {port: backend.upload(tensor) for port, tensor in case.inputs.items()}
+    outputs = backend.run(spec, residents, case.attributes)
+    results = {port: backend.download(resident) for port, resident in outputs.items()}
+    for port, tensor in case.inputs.items():
+        assert_same_parts(backend.download(residents[port]), tensor)
+    for resident in (*outputs.values(), *residents.values()):
+        backend.release(resident)
+    return results
+
+
+def assert_same_parts(given: Tensor, expected: Tensor) -> None:
+    for part, array in expected.parts.items():
+        np.testing.assert_array_equal(given.parts[part], array)
+
+
+def readable(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Values that compare as numbers; a NaN of BF16 has many bit patterns."""
+    if tensor.dtype is Dtype.BF16:
+        return convert.cast(tensor.values, Dtype.BF16, Dtype.F32)
+    return tensor.values
+
+
+def assert_close(given: Tensor, expected: Tensor, tolerance: Tolerance) -> None:
+    """NaN is at the same places, everything else within the tolerance of the spec."""
+    one, other = readable(given), readable(expected)
+    if tolerance == Tolerance():
+        np.testing.assert_array_equal(one, other)
+    else:
+        np.testing.assert_allclose(one, other, tolerance.rtol, tolerance.atol, equal_nan=True)

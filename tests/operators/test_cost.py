@@ -1,0 +1,104 @@
+"""Costs against arithmetic by hand: flops, and every byte read or written once."""
+
+import pytest
+
+from shared.operators import validate
+from shared.operators.catalog import CATALOG, spec
+from shared.operators.dims import nbytes
+from shared.operators.spec import Attributes, Cost, OperatorSpec
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, TensorType
+
+F32 = Dtype.F32
+
+
+def dense(*shape: int) -> TensorType:
+    return TensorType(Layout.DENSE, F32, shape)
+
+
+ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
+    # 2·2·4·3 flops; 2·3 + 4·3 read and 2·4 written, 4 bytes each
+    ("gemm_f32", {"x": dense(2, 3), "weight": dense(4, 3)}, {}, 48, 104),
+    # and 2·4 for each of bias and relu; 4 more values read
+    (
+        "gemm_f32",
+        {"x": dense(2, 3), "weight": dense(4, 3), "bias": dense(4)},
+        {"activation": "relu"},
+        64,
+        120,
+    ),
+    # 48 + 2·4 for the scale; 4·6 for x, 12 codes, 4·4 scales, 4·8 for y
+    (
+        "gemm_i8",
+        {"x": dense(2, 3), "weight": TensorType(Layout.INT8_CHANNEL, F32, (4, 3))},
+        {},
+        56,
+        84,
+    ),
+    # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
+    (
+        "spmm_csr",
+        {"weight": TensorType(Layout.CSR, F32, (4, 3), 5), "x": dense(3, 7)},
+        {},
+        70,
+        256,
+    ),
+    # batch first: the same work; bias adds 4·7 flops and 4·4 bytes
+    (
+        "spmm_csr",
+        {"weight": TensorType(Layout.CSR, F32, (4, 3), 5), "x": dense(7, 3), "bias": dense(4)},
+        {"batch_first": True},
+        98,
+        272,
+    ),
+    # 6 per neuron; v, current, v_next, spikes
+    ("lif_step", {"v": dense(2, 5), "current": dense(2, 5)}, {"decay": 0.5}, 60, 160),
+    # 6·2·3 + 3·(2 + 3); weight and traces twice, spikes once: 4·(6·2 + 5·2 + 5)
+    (
+        "stdp_update",
+        {
+            "weight": dense(2, 3),
+            "pre_spikes": dense(3),
+            "post_spikes": dense(2),
+            "pre_trace": dense(3),
+            "post_trace": dense(2),
+        },
+        {"a_plus": 1.0, "a_minus": 1.0, "decay_pre": 1.0, "decay_post": 1.0},
+        51,
+        108,
+    ),
+    ("relu", {"x": dense(2, 5)}, {}, 10, 80),
+    ("sigmoid", {"x": dense(2, 5)}, {}, 40, 80),  # negate, exp, add, divide
+    ("tanh", {"x": dense(2, 5)}, {}, 10, 80),
+    ("copy", {"x": dense(2, 5)}, {}, 0, 80),
+    ("clip", {"x": dense(2, 5)}, {"low": 0.0, "high": 1.0}, 20, 80),
+    ("softmax", {"x": dense(2, 5)}, {}, 50, 80),  # max, subtract, exp, add, divide
+    ("add", {"a": dense(2, 5), "b": dense(5)}, {}, 10, 100),  # 10 + 5 read, 10 written
+    ("mul", {"a": dense(2, 5), "b": dense()}, {}, 10, 84),
+    ("cast", {"x": dense(2, 5)}, {"to": "i8"}, 0, 50),  # 4 read and 1 written each
+    ("reshape", {"x": dense(2, 5)}, {"shape": (10,)}, 0, 0),
+    ("transpose", {"x": dense(2, 5)}, {"perm": (1, 0)}, 0, 80),
+]
+
+
+@pytest.mark.parametrize(("name", "inputs", "attributes", "flops", "moved"), ROWS)
+def test_cost_is_the_arithmetic_by_hand(
+    name: str, inputs: dict[str, TensorType], attributes: Attributes, flops: float, moved: float
+) -> None:
+    filled = validate.call(spec(name), inputs, attributes)
+
+    assert spec(name).cost(inputs, filled) == Cost(flops, moved)
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
+def test_every_operator_has_a_cost_by_hand(entry: OperatorSpec) -> None:
+    assert entry.name in {row[0] for row in ROWS}
+
+
+def test_spike_bits_count_whole_words() -> None:
+    assert nbytes(TensorType(Layout.SPIKE_BITS, F32, (3, 33))) == 3 * 2 * 4
+
+
+def test_bytes_of_grouped_integers_need_the_group() -> None:
+    with pytest.raises(ValueError, match="depend on its group"):
+        nbytes(TensorType(Layout.INT4_GROUP, F32, (4, 8)))
