@@ -83,7 +83,7 @@ class Artifacts:
         held.used = next(self._ticks)
         return held.loaded
 
-    def resolve(self, body: InferBody) -> tuple[BlobRef | str, ModelManifest | None]:
+    async def resolve(self, body: InferBody) -> tuple[BlobRef | str, ModelManifest | None]:
         """What an infer job wants to run: a reference (or a bare digest), and its model if any.
 
         Raises:
@@ -96,16 +96,25 @@ class Artifacts:
             return known.get(body.artifact, body.artifact), None
         if body.model is None:
             raise InvalidMessage("body: name a model or an artifact")
-        manifest = self._manifests.get(body.model)
-        if manifest is None:
-            raise UnknownModel(f"no model {body.model!r}{_near(body.model, self._manifests)}")
+        manifest = await self._manifest(body.model, body.variant or "")
         variant = manifest.variant(body.variant or "")
         if variant is None:
-            known_names = ", ".join(variant.name for variant in manifest.variants)
-            raise UnknownModel(f"{body.model!r} has no variant {body.variant!r}, but {known_names}")
+            there = ", ".join(variant.name for variant in manifest.variants)
+            raise UnknownModel(f"{body.model!r} has no variant {body.variant!r}, only {there}")
         if not manifest.loaded:
             raise ModelNotReady(f"model {body.model!r} is unloaded")
         return variant.artifact, manifest
+
+    async def _manifest(self, model: str, variant: str) -> ModelManifest:
+        """The model's manifest; read anew when the one at hand has not the variant, because a
+        change may still be on its way here."""
+        held = self._manifests.get(model)
+        if held is None or held.variant(variant) is None:
+            entry = await self._bus.get(Bucket.MODELS, model)
+            if entry is None or entry.value is None:
+                raise UnknownModel(f"no model {model!r}{_near(model, self._manifests)}")
+            held = ModelManifest.decode(entry.value)
+        return held
 
     @asynccontextmanager
     async def using(self, wanted: BlobRef | str) -> AsyncIterator[Loaded]:

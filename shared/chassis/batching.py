@@ -7,6 +7,7 @@ joined only where every value of the network keeps the batch as its first dimens
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType
 
 PROBES = (3, 5)  # batches for which every value's first dimension must be the batch
-VIEW_BYTES = 4096  # smaller arrays are cheaper to copy than to view
+MAX_FORMS = 4096  # of calls remembered per network; a client has few
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,15 @@ class Inlet:
     rows: int | None  # None: as many as the caller likes
     row_size: int  # elements
 
-    def read(self, head: packed.Head, body: memoryview, offset: int) -> Array:
-        """The array that starts at `offset` of a call's body.
+    def place(self, head: packed.Head, offset: int) -> "Place":
+        """Where the array of a header lies in its call's body, from `offset` [bytes] on.
 
         Raises:
-            InvalidTensor: the header is not this input's, or the body is too short.
+            InvalidTensor: the header is not this input's.
         """
         if head.dtype != self.dtype or head.shape[1:] != self.tail or not self._takes(head.shape):
             raise InvalidTensor(f"input {self.name!r} is {self}, not {head.dtype} {head.shape}")
-        count = head.shape[0] * self.row_size
-        if offset + count * self.dtype.itemsize > len(body):
-            raise InvalidTensor(f"input {self.name!r} of shape {head.shape} is cut short")
-        array = np.frombuffer(body, self.dtype.numpy, count, offset)
-        return array.reshape(head.shape)
+        return Place(self.name, self.dtype.numpy, head.shape, head.shape[0] * self.row_size, offset)
 
     def __str__(self) -> str:
         first = "batch" if self.rows is None else str(self.rows)
@@ -53,6 +50,28 @@ class Inlet:
         return len(shape) > 0 and shape[0] >= 0 and self.rows in (None, shape[0])
 
 
+class Place(NamedTuple):
+    """Where one input lies in the body of a call."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    elements: int
+    offset: int  # [bytes]
+
+    @property
+    def end(self) -> int:
+        """First byte after it."""
+        return self.offset + self.elements * self.dtype.itemsize
+
+
+class Form(NamedTuple):
+    """What is known of every call with the same headers; checked once."""
+
+    places: tuple[Place, ...]
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What calls of one network look like, and whether their rows may be joined."""
@@ -60,6 +79,7 @@ class Signature:
     inlets: Mapping[str, Inlet]
     outputs: tuple[str, ...]
     joins: bool
+    forms: dict[tuple[object, ...], Form] = field(default_factory=dict)  # of the calls seen
 
 
 @dataclass(slots=True, eq=False)
@@ -100,21 +120,38 @@ def read(known: Signature, call: packed.Call, body: memoryview) -> tuple[dict[st
         InvalidTensor: an input is missing, unknown, of another type or size; the inputs disagree
             about the rows; or an unknown output is asked for.
     """
-    arrays: dict[str, Array] = {}
-    offset = 0
+    key = (call.inputs, call.outputs, len(body))
+    form = known.forms.get(key)
+    if form is None:
+        form = _form(known, call, len(body))
+        if len(known.forms) >= MAX_FORMS:
+            known.forms.clear()
+        known.forms[key] = form
+    arrays = {
+        place.name: np.frombuffer(body, place.dtype, place.elements, place.offset).reshape(
+            place.shape
+        )
+        for place in form.places
+    }
+    return arrays, form.rows
+
+
+def _form(known: Signature, call: packed.Call, size: int) -> Form:
+    """Hold the headers of a call, and the size of its body, against the signature."""
+    places: list[Place] = []
     for head in call.inputs:
         inlet = known.inlets.get(head.name)
-        if inlet is None or head.name in arrays:
+        if inlet is None:
             raise InvalidTensor(f"inputs are {sorted(known.inlets)}, not {_names(call)}")
-        arrays[head.name] = array = inlet.read(head, body, offset)
-        offset += array.nbytes
-    if len(arrays) != len(known.inlets):
+        places.append(inlet.place(head, places[-1].end if places else 0))
+    if sorted(place.name for place in places) != sorted(known.inlets):
         raise InvalidTensor(f"inputs are {sorted(known.inlets)}, not {_names(call)}")
-    if offset != len(body):
-        raise InvalidTensor(f"the inputs take {offset} bytes, {len(body)} came")
+    taken = places[-1].end if places else 0
+    if taken != size:
+        raise InvalidTensor(f"the inputs take {taken} bytes, {size} came")
     if unknown := [name for name in call.outputs if name not in known.outputs]:
         raise InvalidTensor(f"no output {unknown[0]!r}; there are {', '.join(known.outputs)}")
-    return arrays, _rows(known, arrays)
+    return Form(tuple(places), _rows(known, places))
 
 
 def batches(items: Sequence[Item], known: Signature, *, limit: int) -> list[list[Item]]:
@@ -149,21 +186,49 @@ def split(
         started: when the run began, on the lane's clock [s].
         run: how long it took [s].
     """
+    known = tuple(outputs)
     batch = sum(item.rows for item in items)
+    whole = len(items) == 1
+    views = {name: _View.of(name, tensor) for name, tensor in outputs.items()}
+    heads: dict[tuple[tuple[str, ...], int], tuple[packed.Head, ...]] = {}
     first = 0
     for item in items:
-        rows = slice(first, first + item.rows) if len(items) > 1 else slice(None)
-        first += item.rows
-        wanted = item.call.outputs or tuple(outputs)
-        taken = [(name, outputs[name].dtype, outputs[name].values[rows]) for name in wanted]
-        answer = packed.Answer(
-            outputs=tuple(packed.Head(name, dtype, array.shape) for name, dtype, array in taken),
-            batch=batch,
-            queued=started - item.arrived,
-            run=run,
-            worker=worker,
-        )
-        item.answer = packed.item(answer, [_raw(array) for _, _, array in taken])
+        last = first + item.rows
+        wanted = item.call.outputs or known
+        key = (wanted, item.rows)
+        if key not in heads:
+            heads[key] = tuple(views[name].head(None if whole else item.rows) for name in wanted)
+        answer = packed.Answer("", "", heads[key], batch, started - item.arrived, run, worker)
+        body: list[bytes | memoryview] = [
+            views[name].part(None if whole else slice(first, last)) for name in wanted
+        ]
+        item.answer = packed.item(answer, body)
+        first = last
+
+
+class _View(NamedTuple):
+    """An output as bytes, to be cut by rows."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    row: int  # [bytes]
+    raw: memoryview
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> Self:
+        held = np.ascontiguousarray(tensor.values)
+        row = held.nbytes // held.shape[0] if held.ndim and held.shape[0] else 0
+        return cls(name, tensor.dtype, held.shape, row, held.reshape(-1).view(np.uint8).data)
+
+    def head(self, rows: int | None) -> packed.Head:
+        """The header of that many rows; None: of everything, whatever its dimensions mean."""
+        shape = self.shape if rows is None else (rows, *self.shape[1:])
+        return packed.Head(self.name, self.dtype, shape)
+
+    def part(self, rows: slice | None) -> memoryview:
+        """The bytes of some rows."""
+        return self.raw if rows is None else self.raw[rows.start * self.row : rows.stop * self.row]
 
 
 def _inlet(name: str, kind: TensorType) -> Inlet:
@@ -186,8 +251,8 @@ def _joins(network: Network) -> bool:
         return False
 
 
-def _rows(known: Signature, arrays: Mapping[str, Array]) -> int:
-    counts = {array.shape[0] for name, array in arrays.items() if known.inlets[name].rows is None}
+def _rows(known: Signature, places: Sequence[Place]) -> int:
+    counts = {place.shape[0] for place in places if known.inlets[place.name].rows is None}
     if len(counts) > 1:
         raise InvalidTensor(f"inputs disagree about the batch: {sorted(counts)} rows")
     return counts.pop() if counts else 1
@@ -197,12 +262,6 @@ def _joined(arrays: list[Array]) -> Array:
     if len(arrays) == 1 and arrays[0].flags.aligned:
         return arrays[0]
     return np.concatenate(arrays)
-
-
-def _raw(array: Array) -> bytes | memoryview:
-    if array.nbytes <= VIEW_BYTES:
-        return array.tobytes()
-    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _names(call: packed.Call) -> list[str]:

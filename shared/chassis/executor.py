@@ -52,7 +52,7 @@ class BackendHandler:
             raise InvalidTensor(str(error)) from None
 
     async def _infer(self, body: InferBody, tensors: Mapping[str, Tensor], tell: Tell) -> Outcome:
-        wanted, manifest = self._artifacts.resolve(body)
+        wanted, manifest = await self._artifacts.resolve(body)
         async with self._artifacts.using(wanted) as loaded:
             if manifest is not None and manifest.nan_policy == "reject":
                 await self._device.call(partial(measured.require_finite, tensors))
