@@ -210,6 +210,13 @@ class BlobMissing(SuiteError):
     fix = "store the blob again before the job"
 
 
+class ModelExists(SuiteError):
+    """The model name belongs to another network; the first one stands."""
+
+    code, kind = "EL-1213", Kind.CONFLICT
+    fix = "remove the model first, or import under another name"
+
+
 def catalogue() -> dict[str, type[SuiteError]]:
     """Code to class, for everything above."""
     return {cls.code: cls for cls in SuiteError.__subclasses__()}

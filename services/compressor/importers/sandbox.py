@@ -24,6 +24,7 @@ class Converted(NamedTuple):
     """The artifact of a network and what of its file went into it."""
 
     artifact: bytes
+    operators: Mapping[str, int]  # of the file, with counts
     coverage: Mapping[str, object]  # coverage.Coverage.to_json
 
 
@@ -61,7 +62,8 @@ def _read(answer: bytes) -> Converted:
     head = json.loads(answer[start : start + length])
     if "code" in head:
         raise errors.catalogue()[head["code"]](head["message"])
-    return Converted(answer[start + length :], head["coverage"])
+    coverage = head["coverage"]
+    return Converted(answer[start + length :], coverage["operators"], coverage)
 
 
 def _why(status: int, stderr: bytes) -> str:

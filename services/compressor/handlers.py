@@ -1,0 +1,31 @@
+"""What the compressor does with a job: import a network, or compress a model."""
+
+from collections.abc import Mapping
+
+from services.compressor import compressing, importing
+from shared.bus.port import Bus
+from shared.chassis.handler import Outcome, Progress
+from shared.contracts.errors import InvalidMessage
+from shared.contracts.v1.jobs import CompressBody, ImportBody, JobSubmitted
+from shared.tensors.layouts import Tensor
+
+
+class CompressorHandler:
+    """The handler of the class `compressor`."""
+
+    kinds: tuple[str, ...] = ("import", "compress")
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def handle(
+        self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
+    ) -> Outcome:
+        """Run one job; raises what `importing.run` and `compressing.run` raise."""
+        match job.body:
+            case ImportBody() as body:
+                return await importing.run(self._bus, body, progress)
+            case CompressBody() as body:
+                return await compressing.run(self._bus, job, body, tensors, progress)
+            case other:
+                raise InvalidMessage(f"kind {other.kind!r} is not done here")

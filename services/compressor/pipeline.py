@@ -1,0 +1,176 @@
+"""Make a smaller network of a trained one; pure, every decision told layer by layer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from shared.network.graph import Network, Step
+from shared.pruning import masks
+from shared.quantization import affine
+from shared.quantization.scheme import INT8_PER_CHANNEL
+from shared.sparse import compressed
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import Layout, Tensor
+
+DENSE = "gemm_f32"
+MIN_ROWS = 32  # outputs; pruning a smaller layer costs accuracy and frees next to nothing
+Scope = Literal["global", "layer"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """What became of one dense layer."""
+
+    step: str
+    operator: str  # that runs it now
+    bytes_before: int
+    bytes_after: int
+    sparsity: float  # share of zeros
+    reason: str = ""  # why it was left as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A smaller network, and what was done to each dense layer of the one it came from."""
+
+    network: Network
+    layers: tuple[LayerChange, ...]
+
+
+def int8(network: Network) -> Candidate:
+    """Store every dense weight as INT8 with one scale per output; activations stay float32.
+
+    Raises:
+        ValueError: the network has no dense layer.
+    """
+    weights = _dense_weights(network)
+    if not weights:
+        raise ValueError("nothing to compress: the network has no dense layer")
+    replaced = {step: affine.quantize(weight, INT8_PER_CHANNEL) for step, weight in weights.items()}
+    return _rebuilt(network, replaced, {}, _as_gemm_i8)
+
+
+def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> Candidate:
+    """Zero the weights of least magnitude and store what is left as CSR.
+
+    Layers with few outputs stay dense, and so does a layer that keeps so many weights that CSR
+    would be larger; the others then reach the sparsity together (global) or one by one (layer).
+
+    Args:
+        network: with dense layers.
+        sparsity: share of zeros in the layers that are pruned, above 0 and below 1.
+        scope: rank weights over all layers, or within each.
+
+    Raises:
+        ValueError: no layer is worth it; the message says why for each.
+    """
+    weights = _dense_weights(network)
+    left = {
+        step: f"{weight.shape[0]} outputs, under {MIN_ROWS}: pruning it frees next to nothing"
+        for step, weight in weights.items()
+        if weight.shape[0] < MIN_ROWS
+    }
+    while True:
+        chosen = {step: weight for step, weight in weights.items() if step not in left}
+        kept = _masks(chosen, sparsity, scope)
+        larger = {step: why for step, mask in kept.items() if (why := _not_worth(mask))}
+        if not larger:
+            break
+        left |= larger
+    if not chosen:
+        why = "; ".join(f"{step}: {reason}" for step, reason in left.items())
+        raise ValueError(f"nothing to compress: {why or 'the network has no dense layer'}")
+    replaced = {
+        step: compressed.to_tensor(compressed.compress(masks.apply(weight, kept[step])))
+        for step, weight in chosen.items()
+    }
+    return _rebuilt(network, replaced, left, _as_spmm_csr)
+
+
+def _dense_weights(network: Network) -> dict[str, F32]:
+    """By step name, the weight of every dense layer whose weight is stored dense."""
+    return {
+        step.name: network.weights[step.inputs["weight"]].values.view(np.float32)
+        for step in network.steps
+        if step.operator == DENSE
+        and step.inputs["weight"] in network.weights
+        and network.weights[step.inputs["weight"]].layout is Layout.DENSE
+    }
+
+
+def _masks(weights: Mapping[str, F32], sparsity: float, scope: Scope) -> dict[str, masks.Mask]:
+    if scope == "layer":
+        return {
+            step: masks.magnitude(weight, masks.budget(weight.size, sparsity))
+            for step, weight in weights.items()
+        }
+    total = sum(weight.size for weight in weights.values())
+    return masks.magnitude_across(weights, masks.budget(total, sparsity))
+
+
+def _not_worth(mask: masks.Mask) -> str:
+    """Why a layer pruned so should stay dense; empty when CSR is smaller."""
+    rows = mask.shape[0]
+    stored = int(mask.sum())
+    as_csr, as_dense = 8 * stored + 4 * (rows + 1), 4 * mask.size
+    if as_csr < as_dense:
+        return ""
+    zeros = 1.0 - stored / mask.size
+    return f"at {zeros:.0%} zeros CSR takes {as_csr} bytes, dense {as_dense}"
+
+
+def _rebuilt(
+    network: Network,
+    replaced: Mapping[str, Tensor],
+    left: Mapping[str, str],
+    rewrite: Callable[[Step, str], Step],
+) -> Candidate:
+    """The network with the weights of some steps replaced, by step name."""
+    weights = dict(network.weights)
+    steps, layers = [], []
+    for step in network.steps:
+        if (made := replaced.get(step.name)) is not None:
+            name = _unused(f"{step.inputs['weight']}:{made.layout}", weights)
+            weights[name] = made
+            changed = rewrite(step, name)
+            before = network.weights[step.inputs["weight"]].nbytes
+            layers.append(
+                LayerChange(step.name, changed.operator, before, made.nbytes, _zeros(made))
+            )
+        else:
+            changed = step
+            if (reason := left.get(step.name)) is not None:
+                held = network.weights[step.inputs["weight"]]
+                layers.append(
+                    LayerChange(step.name, DENSE, held.nbytes, held.nbytes, _zeros(held), reason)
+                )
+        steps.append(changed)
+    read = {value for step in steps for value in step.inputs.values()} | set(network.outputs)
+    kept = {name: weight for name, weight in weights.items() if name in read}
+    return Candidate(replace(network, steps=tuple(steps), weights=kept), tuple(layers))
+
+
+def _as_gemm_i8(step: Step, weight: str) -> Step:
+    return replace(step, operator="gemm_i8", inputs={**step.inputs, "weight": weight})
+
+
+def _as_spmm_csr(step: Step, weight: str) -> Step:
+    return replace(
+        step,
+        operator="spmm_csr",
+        inputs={**step.inputs, "weight": weight},
+        attributes={**step.attributes, "batch_first": True},
+    )
+
+
+def _zeros(weight: Tensor) -> float:
+    part = "codes" if "codes" in weight.parts else "values"
+    return 1.0 - int(np.count_nonzero(weight.parts[part])) / max(weight.size, 1)
+
+
+def _unused(name: str, taken: Mapping[str, Tensor]) -> str:
+    while name in taken:
+        name += "'"
+    return name
