@@ -1,34 +1,79 @@
 """The command `ellesmere`: its table of commands, and how a run ends."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
-from ops.cli import failures, up
+from ops.cli import (
+    bench,
+    compress,
+    demo,
+    doctor,
+    failures,
+    infer,
+    jobs,
+    models,
+    profile,
+    status,
+    submit,
+    up,
+)
 from ops.cli.command import command
 
-app = typer.Typer(
-    name="ellesmere",
-    help="Compress trained networks and serve them on an old graphics card and any CPU.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("up")(command(up.up))
+ABOUT = "Compress trained networks and serve them on an old graphics card and on any CPU."
+Commands = Mapping[str, Callable[..., None]]
+COMMANDS: Commands = {
+    "up": up.up,
+    "demo": demo.demo,
+    "doctor": doctor.doctor,
+    "status": status.status,
+    "infer": infer.infer,
+    "submit": submit.submit,
+    "compress": compress.compress,
+    "profile": profile.profile,
+    "bench": bench.bench,
+}
+GROUPS: Mapping[str, tuple[str, Commands]] = {
+    "model": (
+        "Add, list, show, remove, load and unload models.",
+        {
+            "add": models.add,
+            "list": models.list_models,
+            "show": models.show,
+            "remove": models.remove,
+            "load": models.load,
+            "unload": models.unload,
+        },
+    ),
+    "job": (
+        "Show, watch and cancel durable jobs, and fetch their results.",
+        {"show": jobs.show, "watch": jobs.watch, "cancel": jobs.cancel, "result": jobs.result},
+    ),
+}
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
-@app.callback()
-def root() -> None:
-    """Compress trained networks and serve them on an old graphics card and any CPU."""
+def build() -> typer.Typer:
+    """The application with every command of the tables."""
+    app = typer.Typer(
+        help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP
+    )
+    for name, function in COMMANDS.items():
+        app.command(name)(command(function))
+    for name, (about, functions) in GROUPS.items():
+        group = typer.Typer(help=about, no_args_is_help=True, context_settings=HELP)
+        for word, function in functions.items():
+            group.command(word)(command(function))
+        app.add_typer(group, name=name)
+    return app
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every error is reported in one shape. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(given, prog_name="ellesmere", standalone_mode=False)
+        code = build()(given, prog_name="ellesmere", standalone_mode=False)
     except BaseException as error:
         return failures.report(error, debug="--debug" in given)
     return code if isinstance(code, int) else 0

@@ -44,11 +44,12 @@ class Session:
 
     def say(self, text: str) -> None:
         """One sentence to the person."""
-        self.talk.print(text, markup=False, highlight=False)
+        self.talk.print(text)
 
 
 def _console(*, stderr: bool) -> "Console":
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else WIDE, soft_wrap=False)
+    width = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, width=width, markup=False, highlight=False)

@@ -1,0 +1,123 @@
+"""`ellesmere compress`: a smaller variant of a model, kept only when it is good enough."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from shared.contracts.v1.jobs import JobFinished
+    from shared.tensors.layouts import Tensor
+
+MILLI = 1e3
+
+
+class Method(StrEnum):
+    """How weights are made smaller."""
+
+    INT8 = "int8"
+    PRUNE_CSR = "prune_csr"
+
+
+class Objective(StrEnum):
+    """What must become better."""
+
+    LATENCY = "latency"
+    SIZE = "size"
+    BOTH = "both"
+
+
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+How = Annotated[Method, typer.Option("--method", help="How weights are made smaller.")]
+Data = Annotated[Path, typer.Option(help=".npz with `x` and `labels` that no training has seen.")]
+Sparsity = Annotated[float, typer.Option(help="Share of zeros, for prune_csr.")]
+Goal = Annotated[Objective, typer.Option("--objective", help="What must become better.")]
+MaxDrop = Annotated[float, typer.Option(help="Accuracy that may be lost, 0.01 is one point.")]
+Class = Annotated[str, typer.Option("--class", help="Class of workers that will serve.")]
+Batch = Annotated[int, typer.Option(min=1, max=4096, help="Rows of a timed call.")]
+Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
+
+
+def compress(  # noqa: PLR0913 - one parameter per option
+    session: Session,
+    name: Name,
+    data: Data,
+    method: How = Method.INT8,
+    sparsity: Sparsity = 0.9,
+    objective: Goal = Objective.LATENCY,
+    max_drop: MaxDrop = 0.01,
+    worker_class: Class = "",
+    batch: Batch = 1,
+    timeout: Timeout = 1800.0,
+) -> None:
+    """Compress a model, measure it, and keep it only if accuracy and objective hold.
+
+    A refusal is an answer with numbers, not an error.
+    Example: ellesmere compress digits --method int8 --data held_out.npz
+    """
+    from ops.cli import bodies, records, remote
+
+    body = bodies.checked(
+        {
+            "kind": "compress",
+            "model": name,
+            "method": method.value,
+            "sparsity": sparsity,
+            "objective": objective.value,
+            "max_accuracy_drop": max_drop,
+            "worker_class": worker_class or None,
+            "batch": batch,
+        }
+    )
+    tensors = _samples(data)
+    record = remote.run_job(session, body, tensors, timeout=timeout)
+    session.show(records.value(record), lambda: _table(record))
+    records.end(session, record)
+
+
+def _samples(data: Path) -> "dict[str, Tensor]":
+    """`x` as f32 and `labels` as i64.
+
+    Raises:
+        InvalidFile: one of the two is missing.
+    """
+    from ops.cli import arrays
+    from shared.contracts.errors import InvalidFile
+    from shared.tensors import layouts
+
+    held = arrays.load(data)
+    if missing := [name for name in ("x", "labels") if name not in held]:
+        raise InvalidFile(f"{data} has {', '.join(held)}; missing: {', '.join(missing)}")
+    x, labels = held["x"], held["labels"]
+    if x.dtype.kind == "f":
+        x = x.astype("<f4")
+    return {"x": layouts.dense(x), "labels": layouts.dense(labels.astype("<i8"))}
+
+
+def _table(record: "JobFinished") -> "Table":
+    """The verdict in front, the new variant beside what it was made from."""
+    from rich.table import Table
+
+    from ops.cli import records
+    from shared.contracts.v1.models import Verdict
+
+    found = record.report.get("verdict")
+    if not isinstance(found, dict):
+        return records.table(record)
+    verdict = Verdict.model_validate(found)
+    word = "accepted" if verdict.accepted else "refused"
+    shown = Table(box=None, pad_edge=False, title=f"{word}: {verdict.reason}", title_justify="left")
+    for heading in ("", "before", "after"):
+        shown.add_column(heading)
+    interval = f"{verdict.accuracy_low:.2%} to {verdict.accuracy_high:.2%}"
+    before, after = verdict.baseline_accuracy, verdict.accuracy
+    shown.add_row("accuracy", f"{before:.2%}", f"{after:.2%} ({interval})")
+    shown.add_row("bytes", f"{verdict.baseline_bytes:,}", f"{verdict.bytes:,}")
+    times = (verdict.baseline_seconds, verdict.seconds)
+    shown.add_row(f"ms on {verdict.worker_class}", *(f"{time * MILLI:.3f}" for time in times))
+    return shown

@@ -1,0 +1,83 @@
+"""`ellesmere infer`: run a model on arrays from a file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from shared.client.client import Client
+    from shared.tensors.dtypes import Array
+
+SHOWN = 16  # values of an output that are printed
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Input = Annotated[
+    Path,
+    typer.Option("--input", help=".npz with an array per input, or .npy for the only one."),
+]
+Version = Annotated[str, typer.Option(help="Variant; none is the default one.")]
+Output = Annotated[Path | None, typer.Option(help="Write the outputs to a .npz or .npy file.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds the answer may take.")]
+
+
+def infer(
+    session: Session,
+    name: Name,
+    input_: Input,
+    version: Version = "",
+    output: Output = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Run a model on a batch and print what comes out.
+
+    Example: ellesmere infer digits --input images.npy --output scores.npz
+    """
+    from ops.cli import arrays, remote
+
+    given = arrays.load(input_)
+    outputs = remote.call(
+        session, lambda client: _infer(client, name, given, version, timeout), seconds=timeout
+    )
+    if output:
+        arrays.save(output, outputs)
+    value = {"model": name, "outputs": {key: _value(array) for key, array in outputs.items()}}
+    session.show(value, lambda: _table(outputs))
+
+
+async def _infer(
+    client: "Client", name: str, given: "Mapping[str, Array]", version: str, timeout: float
+) -> "dict[str, Array]":
+    """A single array goes to the single input, whatever that is called; floats are narrowed."""
+    metadata = await client.metadata(name, version)
+    if len(given) == len(metadata.inputs) == 1:
+        given = {metadata.inputs[0].name: next(iter(given.values()))}
+    wanted = {port.name: port.dtype for port in metadata.inputs}
+    narrowed = {key: _narrowed(array, wanted.get(key)) for key, array in given.items()}
+    return await client.infer(name, narrowed, version=version, timeout=timeout)
+
+
+def _narrowed(array: "Array", dtype: str | None) -> "Array":
+    """numpy's default float64 where the model takes f32; every other difference is an error."""
+    return array.astype("<f4") if dtype == "f32" and array.dtype == "<f8" else array
+
+
+def _value(array: "Array") -> dict[str, object]:
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "data": array.tolist()}
+
+
+def _table(outputs: "Mapping[str, Array]") -> "Table":
+    import numpy as np
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("output", "type", "shape", "first values"):
+        shown.add_column(heading, overflow="fold")
+    for name, array in outputs.items():
+        first = np.array2string(array.ravel()[:SHOWN], precision=5, max_line_width=200)
+        shown.add_row(name, str(array.dtype), str(list(array.shape)), first)
+    return shown

@@ -1,0 +1,151 @@
+"""`ellesmere model`: what is served, and under which name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from shared.contracts.v1.models import ModelManifest, Route, Variant
+
+LARGEST = 2 * 2**30  # [bytes] what a protobuf file can hold
+MILLI = 1e3
+Name = Annotated[str, typer.Argument(help="Name of the model: a-z, 0-9, dot, dash, underscore.")]
+File = Annotated[Path, typer.Argument(help="ONNX file with its weights inside.")]
+NanPolicy = Annotated[
+    Literal["reject", "pass"], typer.Option(help="What becomes of NaN in inputs.")
+]
+Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
+
+
+def add(
+    session: Session,
+    name: Name,
+    file: File,
+    nan_policy: NanPolicy = "reject",
+    timeout: Timeout = 120.0,
+) -> None:
+    """Import a network and wait until it is served."""
+    from ops.cli import remote
+
+    _check_name(name)
+    content = _read(file)
+    with session.talk.status(f"importing {file.name}"):
+        manifest = remote.call(
+            session,
+            lambda client: client.add_model(name, content, nan_policy=nan_policy, timeout=timeout),
+        )
+    session.show(_value(manifest), lambda: _details(manifest, None))
+
+
+def list_models(session: Session) -> None:
+    """List the models and their variants."""
+    from ops.cli import remote
+
+    manifests = remote.call(session, lambda client: client.list_models())
+    session.show({"models": [_value(manifest) for manifest in manifests]}, lambda: _list(manifests))
+
+
+def show(session: Session, name: Name) -> None:
+    """Show a model: inputs, outputs, variants, what was measured, where it is served and why."""
+    from ops.cli import remote
+
+    manifest, route = remote.call(session, lambda client: client.describe_model(name))
+    value = _value(manifest) | {"route": route.model_dump(mode="json") if route else None}
+    session.show(value, lambda: _details(manifest, route))
+
+
+def remove(session: Session, name: Name) -> None:
+    """Forget a model and delete its artifacts."""
+    from ops.cli import remote
+
+    remote.call(session, lambda client: client.remove_model(name))
+    session.show({"removed": name}, lambda: f"removed {name}")
+
+
+def load(session: Session, name: Name, timeout: Timeout = 60.0) -> None:
+    """Have workers load a model; returns when it can be called."""
+    from ops.cli import remote
+
+    remote.call(session, lambda client: client.load(name), seconds=timeout)
+    session.show({"loaded": name}, lambda: f"{name} is served")
+
+
+def unload(session: Session, name: Name) -> None:
+    """Take a model out of service; it stays stored."""
+    from ops.cli import remote
+
+    remote.call(session, lambda client: client.unload(name))
+    session.show({"unloaded": name}, lambda: f"{name} is not served any more")
+
+
+def _check_name(name: str) -> None:
+    from shared.contracts import subjects
+    from shared.contracts.errors import InvalidName
+
+    if not subjects.NAME.fullmatch(name):
+        raise InvalidName(f"{name!r} cannot be the name of a model")
+
+
+def _read(file: Path) -> bytes:
+    from shared.contracts.errors import TooLarge
+
+    size = file.stat().st_size
+    if size > LARGEST:
+        raise TooLarge(f"{file} has {size} bytes; a network file has at most {LARGEST}")
+    return file.read_bytes()
+
+
+def _value(manifest: "ModelManifest") -> dict[str, object]:
+    return manifest.model_dump(mode="json", exclude_none=True)
+
+
+def _list(manifests: "list[ModelManifest]") -> "Table":
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("model", "served", "variant", "method", "bytes", "verdict"):
+        shown.add_column(heading)
+    for manifest in manifests:
+        for number, variant in enumerate(manifest.variants):
+            first = number == 0
+            model = manifest.model if first else ""
+            served = ("yes" if manifest.loaded else "no") if first else ""
+            row = (variant.name, variant.method, f"{variant.weight_bytes:,}", _verdict(variant))
+            shown.add_row(model, served, *row)
+    return shown
+
+
+def _details(manifest: "ModelManifest", route: "Route | None") -> "Group":
+    from rich.console import Group
+
+    ports = [
+        f"{direction} {port.name}: {port.dtype} {list(port.shape)}"
+        for direction, ports in (("input", manifest.inputs), ("output", manifest.outputs))
+        for port in ports
+    ]
+    head = [f"{manifest.model}: default variant {manifest.default}", *ports]
+    measured = [
+        f"{variant.name} on {found.worker_class}, batch {found.batch}: "
+        f"p50 {found.p50 * MILLI:.3f} ms, p99 {found.p99 * MILLI:.3f} ms ({found.samples} samples)"
+        for variant in manifest.variants
+        for found in variant.latencies
+    ]
+    places = [
+        f"{variant} → {choice.worker_class}: {choice.seconds * MILLI:.3f} ms, {choice.reason}"
+        for variant, choices in (route.choices if route else {}).items()
+        for choice in choices
+    ]
+    return Group(*head, _list([manifest]), *measured, *places)
+
+
+def _verdict(variant: "Variant") -> str:
+    verdict = variant.verdict
+    if verdict is None:
+        return ""
+    return f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason}"

@@ -1,0 +1,79 @@
+"""`ellesmere status`: workers, queues, devices and routes on one screen."""
+
+from typing import TYPE_CHECKING
+
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from shared.contracts.v1.status import SuiteStatus
+
+GIGA = 1e9
+
+
+def status(session: Session) -> None:
+    """Show what runs, what waits, what was measured and where models are served."""
+    from ops.cli import remote
+
+    state = remote.call(session, lambda client: client.status())
+    session.show(state.model_dump(mode="json", exclude_none=True), lambda: _screen(state))
+
+
+def _screen(state: "SuiteStatus") -> "Group":
+    from rich.console import Group
+
+    ready = "ready" if state.ready else "not ready"
+    head = f"gateway {state.gateway}: {ready}, {state.in_flight} calls in hand"
+    return Group(
+        head, "", _workers(state), "", _queues(state), "", _devices(state), "", _routes(state)
+    )
+
+
+def _headed(*headings: str) -> "Table":
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        shown.add_column(heading)
+    return shown
+
+
+def _workers(state: "SuiteStatus") -> "Table":
+    shown = _headed("worker", "class", "pid", "device", "slots", "running", "models")
+    for worker in sorted(state.workers, key=lambda worker: worker.card.worker):
+        card, beat = worker.card, worker.beat
+        running = str(len(beat.running)) if beat else ""
+        slots = f"{beat.free} of {beat.slots} free" if beat else str(card.slots)
+        loaded = str(len(card.artifacts))
+        row = (card.worker, card.worker_class, str(card.pid), card.device, slots, running, loaded)
+        shown.add_row(*row)
+    return shown
+
+
+def _queues(state: "SuiteStatus") -> "Table":
+    shown = _headed("queue", "waiting")
+    for name, waiting in sorted(state.queues.items()):
+        shown.add_row(name, str(waiting))
+    return shown
+
+
+def _devices(state: "SuiteStatus") -> "Table":
+    shown = _headed("class", "measured device", "copy GB/s", "GEMM GFLOP/s", "launch µs")
+    for found in state.devices:
+        copy, gemm = found.copy_bandwidth.median / GIGA, found.gemm_rate.median / GIGA
+        launch = found.launch.median * 1e6
+        numbers = (f"{copy:.1f}", f"{gemm:.1f}", f"{launch:.1f}")
+        shown.add_row(found.worker_class, found.device, *numbers)
+    return shown
+
+
+def _routes(state: "SuiteStatus") -> "Table":
+    shown = _headed("model", "variant", "class", "ms", "why")
+    for route in state.routes:
+        for variant, choices in route.choices.items():
+            for choice in choices:
+                time = f"{choice.seconds * 1e3:.3f}"
+                shown.add_row(route.model, variant, choice.worker_class, time, choice.reason)
+    return shown
