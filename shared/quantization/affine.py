@@ -38,8 +38,8 @@ def scales(weight: F32, scheme: Scheme) -> F32:
     """
     _require_weight(weight)
     rows, cols = weight.shape
-    group = scheme.columns_per_scale(cols)
-    grouped = np.abs(weight).reshape(rows, max(cols // group, 1), -1)
+    groups = max(cols // scheme.columns_per_scale(cols), 1)
+    grouped = np.abs(weight).reshape(rows, groups, cols // groups)
     largest: F32 = grouped.max(axis=-1, initial=0.0)
     scale: F32 = np.maximum(largest / np.float32(scheme.top), _SMALLEST_SCALE)
     return scale

@@ -1,0 +1,65 @@
+"""Bits inside words, by hand and round."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from shared.tensors import packing
+from shared.tensors.dtypes import I8, Array
+
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=70)
+
+
+def test_the_even_column_is_the_low_nibble_in_twos_complement() -> None:
+    codes = np.array([[1, 2, -1, -8, 7]], dtype=np.int8)
+
+    packed = packing.join_nibbles(codes)
+
+    # 1 | 2 << 4 = 0x21; -1 is 0xF, -8 is 0x8: 0x8F; 7 beside the spare zero: 0x07
+    assert packed.tolist() == [[0x21, 0x8F, 0x07]]
+
+
+def test_neuron_i_is_bit_i_of_its_word() -> None:
+    spikes = np.zeros(34, dtype=np.float32)
+    spikes[[0, 2, 31, 33]] = 1.0
+
+    words = packing.join_spikes(spikes)
+
+    assert words.tolist() == [0x80000005, 0x2]  # 2^31 + 2^2 + 2^0; 33 - 32 = bit 1
+
+
+@given(arrays.arrays(np.int8, SHAPES, elements=st.integers(-8, 7)))
+def test_nibbles_split_into_the_codes_that_were_joined(codes: I8) -> None:
+    packed = packing.join_nibbles(codes)
+
+    np.testing.assert_array_equal(packing.split_nibbles(packed, codes.shape[-1]), codes)
+
+
+@given(arrays.arrays(np.bool_, SHAPES))
+def test_words_split_into_the_spikes_that_were_joined(spikes: Array) -> None:
+    words = packing.join_spikes(spikes)
+
+    assert words.shape == (*spikes.shape[:-1], -(-spikes.shape[-1] // 32))
+    np.testing.assert_array_equal(packing.split_spikes(words, spikes.shape[-1]), spikes)
+
+
+@given(arrays.arrays(np.bool_, SHAPES))
+def test_words_hold_as_many_bits_as_there_are_spikes(spikes: Array) -> None:
+    words = packing.join_spikes(spikes)
+
+    assert np.unpackbits(words.view(np.uint8)).sum() == spikes.sum()
+
+
+@pytest.mark.parametrize("code", [-9, 8])
+def test_code_of_more_than_four_bits_is_refused(code: int) -> None:
+    with pytest.raises(ValueError, match=rf"4-bit codes are -8..7, got .*{code}"):
+        packing.join_nibbles(np.array([0, code], dtype=np.int8))
+
+
+def test_width_that_does_not_fit_the_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 elements need 3 packed columns, got shape"):
+        packing.split_nibbles(np.zeros((2, 2), np.uint8), 5)
+    with pytest.raises(ValueError, match="65 elements need 3 packed columns"):
+        packing.split_spikes(np.zeros((2,), np.uint32), 65)
