@@ -18,6 +18,7 @@ class Tuning:
     wrows: int  # rows of the weight per block
     tile_from: int | None  # rows of x from which tiles in local memory pay; None: never
     columns_from: int  # columns of x from which spmm_csr reads them as vectors
+    column_vecs: tuple[int, ...]  # columns per work-item and load, ascending
     lanes_per_row: tuple[int, ...]  # work-items per sparse row, ascending; near its mean length
 
 
@@ -29,6 +30,7 @@ CARD = Tuning(
     wrows=4,
     tile_from=17,
     columns_from=4,
+    column_vecs=(4,),
     lanes_per_row=(4, 8, 16, 32, 64),
 )
 PROCESSOR = Tuning(
@@ -39,6 +41,7 @@ PROCESSOR = Tuning(
     wrows=4,
     tile_from=None,
     columns_from=8,
+    column_vecs=(8, 16),
     lanes_per_row=(1,),
 )
 

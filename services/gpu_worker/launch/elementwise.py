@@ -1,8 +1,27 @@
 """Launches of functions of single elements, of two, and of the last axis."""
 
 from services.gpu_worker.launch.call import Call
+from shared.tensors.dtypes import Dtype
 
 PER_ITEM = 4  # elements of one work-item: a 128-bit load
+C_TYPES = {  # storage of an element in OpenCL C, where half and bool cannot be stored
+    Dtype.BOOL: "uchar",
+    Dtype.U8: "uchar",
+    Dtype.U16: "ushort",
+    Dtype.U32: "uint",
+    Dtype.U64: "ulong",
+    Dtype.I8: "char",
+    Dtype.I16: "short",
+    Dtype.I32: "int",
+    Dtype.I64: "long",
+    Dtype.F16: "ushort",
+    Dtype.BF16: "ushort",
+    Dtype.F32: "float",
+    Dtype.F64: "double",
+}
+_READ = {Dtype.F16: 1, Dtype.BF16: 2}  # values of READ and WRITE in cast.cl; others are 0
+_WRITE = {Dtype.F16: 1, Dtype.BF16: 2, Dtype.BOOL: 3, Dtype.F32: 0, Dtype.F64: 0}
+_SATURATED = 4
 
 
 def relu(call: Call) -> None:
@@ -13,6 +32,54 @@ def relu(call: Call) -> None:
 def copy(call: Call) -> None:
     """y = x, bit for bit."""
     _map(call, "copy")
+
+
+def sigmoid(call: Call) -> None:
+    """y = 1 / (1 + exp(-x))."""
+    _map(call, "sigmoid")
+
+
+def tanh(call: Call) -> None:
+    """y = tanh(x); OpenCL C has a function of that name, so the kernel has another."""
+    _map(call, "tanh", entry="tanh_map")
+
+
+def clip(call: Call) -> None:
+    """y = min(max(x, low), high)."""
+    _map(call, "clip", call.number("low"), call.number("high"))
+
+
+def softmax(call: Call) -> None:
+    """One row per work-item on a processor, per wavefront on a card."""
+    x, lanes = call.inputs["x"], call.gpu.tuning.lanes
+    cols = x.shape[-1]
+    rows = x.size // cols if cols else 0
+    kernel = call.gpu.programs.kernel("softmax", {"LANES": lanes})
+    kernel.launch(rows * lanes, rows, cols, call.buffer("x"), call.output("y"))
+
+
+def cast(call: Call) -> None:
+    """Every element in another type."""
+    source, target = call.inputs["x"].type.dtype, call.types["y"].dtype
+    count = call.inputs["x"].size
+    kernel = call.gpu.programs.kernel("cast", conversion(source, target))
+    kernel.launch(count, count, call.buffer("x"), call.output("y"))
+
+
+def conversion(source: Dtype, target: Dtype) -> dict[str, int | str]:
+    """Defines of the cast kernel for a pair of element types."""
+    defines: dict[str, int | str] = {
+        "FROM": C_TYPES[source],
+        "TO": C_TYPES[target],
+        "READ": 0 if source is target else _READ.get(source, 0),
+        "WRITE": 0 if source is target else _write(target),
+    }
+    return defines | ({"DOUBLES": 1} if Dtype.F64 in (source, target) else {})
+
+
+def _write(target: Dtype) -> int:
+    """How the cast kernel writes a type; whatever is not a float or bool saturates."""
+    return _WRITE.get(target, _SATURATED)
 
 
 def add(call: Call) -> None:

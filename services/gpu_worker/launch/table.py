@@ -2,13 +2,24 @@
 
 from collections.abc import Callable
 
-from services.gpu_worker.launch import dense, elementwise
+from services.gpu_worker.launch import dense, elementwise, quantized, shape, sparse, spiking
 from services.gpu_worker.launch.call import Call
 
 LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "gemm_f32": dense.gemm_f32,
+    "gemm_i8": quantized.gemm_i8,
+    "spmm_csr": sparse.spmm_csr,
+    "lif_step": spiking.lif_step,
+    "stdp_update": spiking.stdp_update,
     "relu": elementwise.relu,
+    "sigmoid": elementwise.sigmoid,
+    "tanh": elementwise.tanh,
     "copy": elementwise.copy,
+    "clip": elementwise.clip,
+    "softmax": elementwise.softmax,
     "add": elementwise.add,
     "mul": elementwise.mul,
+    "cast": elementwise.cast,
+    "reshape": shape.reshape,
+    "transpose": shape.transpose,
 }

@@ -1,0 +1,20 @@
+// tanh: y = tanh(x).
+// Shapes:  x (count,), y (count,), any rank flattened
+// Launch:  global (ceil(count / 4) rounded up to GROUP), local (GROUP): four elements per work-item
+// Assumes: buffers aligned to 16 bytes; x and y do not overlap
+// Name:    the __kernel is tanh_map, since tanh (the built-in function) owns the word in OpenCL C
+#ifndef GROUP
+#define GROUP 256  // work-items per group; multiple of 64, at most 256
+#endif
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void tanh_map(const int count, __global const float* restrict x, __global float* restrict y)
+{
+    const int quad = get_global_id(0), first = 4 * quad;
+
+    if (first + 4 <= count) {
+        ((__global float4*)y)[quad] = tanh(((__global const float4*)x)[quad]);
+    } else {
+        for (int i = first; i < count; ++i) y[i] = tanh(x[i]);
+    }
+}

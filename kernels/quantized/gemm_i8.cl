@@ -1,0 +1,219 @@
+// gemm_i8: y = act((x codes^T) scale + bias), act the identity or max(., 0).
+// Shapes:  x (n, k) float, codes (m, 16 pitch) signed bytes of which k count, scale (m,),
+//          bias (m,) or null, y (n, m), all row-major
+// Launch:  gemm_i8       global (ceil(m / TILE_COLS) * GROUP, ceil(n / TILE_ROWS)), local (GROUP, 1)
+//          gemm_i8_rows  global (blocks * LANES rounded up to GROUP), local (GROUP); a block is
+//                        XROWS x WROWS outputs, blocks = ceil(n / XROWS) * ceil(m / WROWS)
+// Assumes: the bytes after column k are 0; ALIGNED promises k % 16 == 0; buffers aligned to 64 bytes
+//
+// Weights keep float32 activations: the card has no 8-bit dot product, what a byte saves is memory
+// traffic. Codes are read 16 at a time and turned to float exactly, so the scale multiplies the sum
+// once. (Offset-binary codes convert in one instruction less, but 128 * sum(x) then cancels against
+// the sum and costs two digits.)
+#ifndef TILED
+#define TILED 1  // 1 builds gemm_i8, 0 builds gemm_i8_rows
+#endif
+#ifndef GROUP
+#define GROUP 256  // work-items per group; the tile needs (TILE_ROWS / 4) * (TILE_COLS / 8)
+#endif
+#ifndef ALIGNED
+#define ALIGNED 1  // 0 allows any k and loads x element by element where it must
+#endif
+#ifndef TILE_ROWS
+#define TILE_ROWS 64  // rows of x per tile
+#endif
+#ifndef TILE_COLS
+#define TILE_COLS 128  // rows of codes, that is columns of y, per tile; at most GROUP
+#endif
+#ifndef LANES
+#define LANES 64  // work-items that share a block; 1, or a power of two that divides GROUP
+#endif
+#ifndef XROWS
+#define XROWS 1  // rows of x per block
+#endif
+#ifndef WROWS
+#define WROWS 4  // rows of codes per block
+#endif
+#define DEPTH 16  // codes per 128-bit load
+
+static float16 decoded(const uint4 codes)
+{
+    return convert_float16(as_char16(codes));
+}
+
+static void finish(float sum, const int row, const int col, const int n, const int m,
+                   const int relu, __global const float* scale, __global const float* bias,
+                   __global float* y)
+{
+    if (row >= n || col >= m) return;
+    sum = bias ? mad(sum, scale[col], bias[col]) : sum * scale[col];
+    y[row * m + col] = relu && sum < 0.0f ? 0.0f : sum;
+}
+
+#if TILED
+#define ITEMS_ACROSS (TILE_COLS / 8)  // work-items side by side; each owns 4 rows x (4 + 4) columns
+
+// Four neighbours of one row of x, zero outside the matrix.
+static float4 fetch(__global const float* x, const int row, const int n, const int at, const int k)
+{
+    float4 v = (float4)(0.0f);
+    if (row >= n) return v;
+    __global const float* from = x + row * k + at;
+#if ALIGNED
+    if (at < k) v = *(__global const float4*)from;
+#else
+    if (at < k) v.x = from[0];
+    if (at + 1 < k) v.y = from[1];
+    if (at + 2 < k) v.z = from[2];
+    if (at + 3 < k) v.w = from[3];
+#endif
+    return v;
+}
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void gemm_i8(const int n, const int m, const int k, const int pitch, const int relu,
+             __global const float* restrict x, __global const uint4* restrict codes,
+             __global const float* restrict scale, __global const float* restrict bias,
+             __global float* restrict y)
+{
+    __local float xs[DEPTH][TILE_ROWS + 4] __attribute__((aligned(16)));  // + 4: spreads the banks
+    __local float ws[DEPTH][TILE_COLS + 4] __attribute__((aligned(16)));
+    const int item = get_local_id(0);
+    const int row0 = get_group_id(1) * TILE_ROWS, col0 = get_group_id(0) * TILE_COLS;
+    const int right = item % ITEMS_ACROSS * 4, down = item / ITEMS_ACROSS * 4;
+    float4 low[4], high[4];  // columns right.. and TILE_COLS / 2 + right..
+
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) low[i] = high[i] = (float4)(0.0f);
+    for (int step = 0; step < pitch; ++step) {
+        for (int t = item; t < TILE_ROWS * 4; t += GROUP) {
+            const int r = t / 4, c = t % 4 * 4;
+            const float4 v = fetch(x, row0 + r, n, step * DEPTH + c, k);
+            xs[c][r] = v.x, xs[c + 1][r] = v.y, xs[c + 2][r] = v.z, xs[c + 3][r] = v.w;
+        }
+        if (item < TILE_COLS) {
+            const int col = min(col0 + item, m - 1);
+            const float16 w = decoded(codes[col * pitch + step]);
+            ws[0][item] = w.s0, ws[1][item] = w.s1, ws[2][item] = w.s2, ws[3][item] = w.s3;
+            ws[4][item] = w.s4, ws[5][item] = w.s5, ws[6][item] = w.s6, ws[7][item] = w.s7;
+            ws[8][item] = w.s8, ws[9][item] = w.s9, ws[10][item] = w.sa, ws[11][item] = w.sb;
+            ws[12][item] = w.sc, ws[13][item] = w.sd, ws[14][item] = w.se, ws[15][item] = w.sf;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        #pragma unroll 4
+        for (int d = 0; d < DEPTH; ++d) {
+            const float4 a = *(__local const float4*)&xs[d][down];
+            const float4 b = *(__local const float4*)&ws[d][right];
+            const float4 c = *(__local const float4*)&ws[d][TILE_COLS / 2 + right];
+            low[0] = mad((float4)(a.x), b, low[0]), high[0] = mad((float4)(a.x), c, high[0]);
+            low[1] = mad((float4)(a.y), b, low[1]), high[1] = mad((float4)(a.y), c, high[1]);
+            low[2] = mad((float4)(a.z), b, low[2]), high[2] = mad((float4)(a.z), c, high[2]);
+            low[3] = mad((float4)(a.w), b, low[3]), high[3] = mad((float4)(a.w), c, high[3]);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    #pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const int row = row0 + down + i, near = col0 + right, far = near + TILE_COLS / 2;
+        finish(low[i].x, row, near, n, m, relu, scale, bias, y);
+        finish(low[i].y, row, near + 1, n, m, relu, scale, bias, y);
+        finish(low[i].z, row, near + 2, n, m, relu, scale, bias, y);
+        finish(low[i].w, row, near + 3, n, m, relu, scale, bias, y);
+        finish(high[i].x, row, far, n, m, relu, scale, bias, y);
+        finish(high[i].y, row, far + 1, n, m, relu, scale, bias, y);
+        finish(high[i].z, row, far + 2, n, m, relu, scale, bias, y);
+        finish(high[i].w, row, far + 3, n, m, relu, scale, bias, y);
+    }
+}
+#else
+
+#if ALIGNED
+#define LOAD(from) (*(__global const float16*)(from))
+#else
+#define LOAD(from) vload16(0, from)
+#endif
+
+static float total4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
+static float total(const float16 v)
+{
+    return total4((v.lo.lo + v.lo.hi) + (v.hi.lo + v.hi.hi));
+}
+
+#if LANES == 1  // a processor adds 16 products at once and folds them at the end
+typedef float16 sum_t;
+#define ADD(sum, v, w) mad(v, w, sum)
+#define FOLD(sum) total(sum)
+#else  // a wavefront has its registers to count
+typedef float4 sum_t;
+#define ADD(sum, v, w) \
+    mad((v).lo.lo, (w).lo.lo, mad((v).lo.hi, (w).lo.hi, \
+    mad((v).hi.lo, (w).hi.lo, mad((v).hi.hi, (w).hi.hi, sum))))
+#define FOLD(sum) total4(sum)
+#endif
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const int relu,
+                  __global const float* restrict x, __global const uint4* restrict codes,
+                  __global const float* restrict scale, __global const float* restrict bias,
+                  __global float* restrict y)
+{
+    const int lane = get_local_id(0) % LANES, block = get_global_id(0) / LANES;
+    const int across = (n + XROWS - 1) / XROWS;
+    const int row = block % across * XROWS, col = block / across * WROWS;
+    const int end = col < m ? k : 0, steps = end / DEPTH;  // blocks past the last do nothing
+    __global const float* xs[XROWS];
+    __global const uint4* ws[WROWS];
+    sum_t sums[XROWS][WROWS];
+    float sum[XROWS][WROWS];
+
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i) xs[i] = x + min(row + i, n - 1) * k;
+    #pragma unroll
+    for (int j = 0; j < WROWS; ++j) ws[j] = codes + min(col + j, m - 1) * pitch;
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i)
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) sums[i][j] = (sum_t)(0.0f);
+
+    for (int step = lane; step < steps; step += LANES) {
+        float16 v[XROWS];
+        #pragma unroll
+        for (int i = 0; i < XROWS; ++i) v[i] = LOAD(xs[i] + step * DEPTH);
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) {
+            const float16 w = decoded(ws[j][step]);
+            #pragma unroll
+            for (int i = 0; i < XROWS; ++i) sums[i][j] = ADD(sums[i][j], v[i], w);
+        }
+    }
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i)
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) {
+            sum[i][j] = FOLD(sums[i][j]);
+            for (int at = steps * DEPTH + lane; at < end; at += LANES)
+                sum[i][j] = mad(xs[i][at], (float)((__global const char*)ws[j])[at], sum[i][j]);
+        }
+
+#if LANES == 1
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i)
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j)
+            finish(sum[i][j], row + i, col + j, n, m, relu, scale, bias, y);
+#else
+    __local float partial[XROWS * WROWS][GROUP + 1];  // + 1: the sums below hit different banks
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i)
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) partial[i * WROWS + j][get_local_id(0)] = sum[i][j];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int output = lane; output < XROWS * WROWS; output += LANES) {
+        float whole_sum = 0.0f;
+        for (int i = 0; i < LANES; ++i)
+            whole_sum += partial[output][get_local_id(0) - lane + i];
+        finish(whole_sum, row + output / WROWS, col + output % WROWS, n, m, relu, scale, bias, y);
+    }
+#endif
+}
+#endif

@@ -1,0 +1,26 @@
+"""Launches of products with weights of few bits."""
+
+from services.gpu_worker.launch import blocks
+from services.gpu_worker.launch.call import Call
+from services.gpu_worker.residency import CODE_PITCH, pitch
+
+
+def gemm_i8(call: Call) -> None:
+    """Tiles in local memory for many rows on a card, else blocks straight from memory."""
+    (n, k), (m, _) = call.inputs["x"].shape, call.inputs["weight"].shape
+    tuning, programs = call.gpu.tuning, call.gpu.programs
+    sizes = (n, m, k, pitch(k) // CODE_PITCH, call.relu)
+    buffers = (
+        call.buffer("x"),
+        call.buffer("weight", "codes"),
+        call.buffer("weight", "scale"),
+        call.buffer("bias"),
+        call.output("y"),
+    )
+    aligned: dict[str, int | str] = {"ALIGNED": int(k % CODE_PITCH == 0)}
+    if tuning.tile_from is not None and n >= tuning.tile_from:
+        kernel = programs.kernel("gemm_i8", aligned)
+        kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
+        return
+    kernel = programs.kernel("gemm_i8", blocks.defines(tuning, n) | aligned, "gemm_i8_rows")
+    kernel.launch(blocks.items(tuning, n, m), *sizes, *buffers)
