@@ -98,7 +98,7 @@ class Channel:
 def _named(address: str, error: grpc.aio.AioRpcError) -> SuiteError:
     """The error of the catalogue that an RPC ended in."""
     details = error.details() or error.code().name
-    trailing = dict(error.trailing_metadata())  # type: ignore[arg-type]  # pairs, untyped
+    trailing: dict[str, str | bytes] = dict(error.trailing_metadata())  # type: ignore[arg-type]
     code = trailing.get(CODE)
     if isinstance(code, str):
         match = _SENTENCE.fullmatch(details)
