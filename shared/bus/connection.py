@@ -8,7 +8,7 @@ closes a connection for good over a payload that fits only without them), publis
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -62,6 +62,7 @@ class Connection:
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._fragile: set[asyncio.Future[Msg]] = set()
         self._gathering: dict[str, Callable[[Msg], None]] = {}
+        self.restore: Callable[[], Awaitable[None]] | None = None  # awaited after a reconnect
         self._after_reconnect: set[Callable[[], None]] = set()
         self._last_error = ""
 
@@ -253,9 +254,14 @@ class Connection:
     async def _on_reconnected(self) -> None:
         self._last_error = ""
         self._up.set()
+        log.info("bus.reconnected", connection=self.name)
+        try:
+            if self.restore is not None:
+                await self.restore()
+        except BusUnavailable as error:
+            log.warning("bus.not_restored", connection=self.name, error=str(error))
         for call in tuple(self._after_reconnect):
             call()
-        log.info("bus.reconnected", connection=self.name)
 
     async def _on_closed(self) -> None:
         self.closed.set()

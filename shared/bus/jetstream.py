@@ -32,6 +32,7 @@ async def connect(
     try:
         bus = JetStreamBus(connection, topology)
         await bus.provision()
+        connection.restore = bus.provision  # what was in memory is gone after a server's restart
         yield bus
     finally:
         await connection.close()

@@ -209,6 +209,8 @@ class MemoryDelivery:
 
     async def _up(self) -> None:
         await self._broker.up(CALL_SECONDS, self.subject)
+        if not self._consumer.knows(self.sequence):
+            raise BusUnavailable(f"message {self.sequence}: delivered before the broker's crash")
 
 
 def check_size(subject: str, data: bytes, headers: Headers) -> None:

@@ -93,6 +93,8 @@ class BrokerState:
         """Kill and restart the server: what was in memory is gone, what was stored is not."""
         for stream in self.streams.values():
             stream.restart(self.clock())
+        for consumer in self.consumers.values():
+            consumer.restart()
         self.reconnect()
 
     def lose_acks(self, count: int) -> None:

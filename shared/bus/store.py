@@ -218,6 +218,15 @@ class ConsumerStore:
         if sequence in self.in_hand:
             self.in_hand[sequence].due = due
 
+    def restart(self) -> None:
+        """What a crash of the server does: deliveries that were not on the disk are forgotten."""
+        self.in_hand.clear()
+        self.cursor = 0
+
+    def knows(self, sequence: int) -> bool:
+        """Whether a delivery can be acknowledged; one from before a crash cannot."""
+        return sequence <= self.cursor
+
     def next_due(self) -> float:
         """When the next message comes again [s]; infinity for never."""
         return min((s.due for s in self.in_hand.values() if not s.given_up), default=math.inf)
