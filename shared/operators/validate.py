@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from math import isnan
+from math import isinf
 
 from shared.operators.spec import Attribute, Attributes, OperatorSpec, Port, Scalar, Types
 from shared.tensors.layouts import TensorType
+
+MAX_INTEGERS = 32  # of one attribute; no shape has more dimensions
+MAX_FLOAT32 = 3.4028234663852886e38
 
 
 def call(spec: OperatorSpec, inputs: Types, attributes: Attributes) -> Attributes:
@@ -32,7 +35,7 @@ def ports(spec: OperatorSpec, inputs: Types) -> None:
     known = {port.name: port for port in spec.inputs}
     for name, given in inputs.items():
         if name not in known:
-            raise ValueError(f"no port {name!r}; {nearest(name, known)}")
+            raise ValueError(f"no port {name!r:.80}; {nearest(name, known)}")
         _port(known[name], given)
     for port in spec.inputs:
         if not port.optional and port.name not in inputs:
@@ -48,7 +51,7 @@ def complete(spec: OperatorSpec, attributes: Attributes) -> dict[str, Scalar]:
     known = {attribute.name: attribute for attribute in spec.attributes}
     for name in attributes:
         if name not in known:
-            raise ValueError(f"no attribute {name!r}; {nearest(name, known)}")
+            raise ValueError(f"no attribute {name!r:.80}; {nearest(name, known)}")
     return {
         name: _scalar(attribute, attributes.get(name, attribute.default))
         for name, attribute in known.items()
@@ -75,18 +78,31 @@ def _port(port: Port, given: TensorType) -> None:
 def _scalar(attribute: Attribute, value: Scalar | list[int] | None) -> Scalar:
     if value is None:
         raise ValueError(f"attribute {attribute.name!r} is missing: {attribute.meaning}")
-    if attribute.kind is float and type(value) is int:
-        value = float(value)
-    if isinstance(value, list):  # JSON has no tuples
-        value = tuple(value)
-    kind = attribute.kind.__name__
+    value = _in_kind(value, attribute.kind)
     if type(value) is not attribute.kind:
+        kind = attribute.kind.__name__
         raise ValueError(f"attribute {attribute.name!r} is a {kind}, got {value!r:.80}")
-    if isinstance(value, float) and isnan(value):
-        raise ValueError(f"attribute {attribute.name!r} must be a number, got nan")
-    if isinstance(value, tuple) and any(type(item) is not int for item in value):
-        raise ValueError(f"attribute {attribute.name!r} holds integers, got {value!r:.80}")
+    if isinstance(value, float) and not _is_float32(value):
+        raise ValueError(f"attribute {attribute.name!r} is a float32, got {value}")
+    if isinstance(value, tuple) and not _is_short(value):
+        most = f"at most {MAX_INTEGERS} integers"
+        raise ValueError(f"attribute {attribute.name!r} holds {most}, got {value!r:.80}")
     if attribute.choices and value not in attribute.choices:
         hint = nearest(str(value), map(str, attribute.choices))
         raise ValueError(f"attribute {attribute.name!r} cannot be {value!r:.80}; {hint}")
     return value
+
+
+def _in_kind(value: Scalar | list[int], kind: type) -> Scalar:
+    """Whole numbers become floats where those are wanted, lists tuples: JSON has neither."""
+    if kind is float and type(value) is int:
+        return float(value) if abs(value) <= MAX_FLOAT32 else value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_float32(value: float) -> bool:
+    return isinf(value) or abs(value) <= MAX_FLOAT32
+
+
+def _is_short(value: tuple[int, ...]) -> bool:
+    return len(value) <= MAX_INTEGERS and all(type(item) is int for item in value)

@@ -175,6 +175,7 @@ MANY = {str(number): entry(shape=[0], data_offsets=[0, 0]) for number in range(1
         (header(b'{"a":NaN}'), "NaN is not a number of JSON"),
         (header(b'{"a":' + b"9" * 5000 + b"}"), "4300 digits"),
         (header(MANY), "at most 10000 tensors, got 10001"),
+        (header({str(n): entry() for n in range(100_000)}), "at most 1048576 bytes"),
         (header({"__metadata__": []}), "__metadata__ must be a JSON object, got list"),
         (header({"__metadata__": {"a": 1}}), "metadata 'a' must be text, got 1"),
         (header({"a": 1}), "tensor 'a' needs dtype, shape and data_offsets"),

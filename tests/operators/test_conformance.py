@@ -1,5 +1,6 @@
 """Every backend answers every case of every operator like the reference."""
 
+from os import environ
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,21 @@ from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Tensor, TensorType
 
 CASES = [(spec, case) for spec in CATALOG for case in spec.cases(np.random.default_rng(20))]
+POCL = "Portable Computing Language"
 SERVED_BY_OPENCL = {"gemm_f32", "gemm_i8", "spmm_csr", "lif_step", "stdp_update", "transpose"}
 SERVED_BY_OPENCL |= {"relu", "sigmoid", "tanh", "copy", "clip", "softmax", "add", "mul", "reshape"}
 
 
 @pytest.fixture(scope="module")
 def opencl(tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    """The OpenCL backend on PoCL; skips with the reason when this machine has none."""
-    device = pytest.importorskip("services.gpu_worker.device", reason="pyopencl is not installed")
-    backend = pytest.importorskip("services.gpu_worker.backend")
-    cache = tmp_path_factory.mktemp("programs")
+    """The OpenCL backend, on PoCL unless a platform is named; skips with the reason without one."""
+    platform = environ.get("ELLESMERE_OPENCL_PLATFORM", POCL)
+    gpu_worker = pytest.importorskip("services.gpu_worker.backend", exc_type=ImportError)
     try:
-        opened = device.open_device("Portable", cache)
+        opened: Backend = gpu_worker.open_backend(platform, tmp_path_factory.mktemp("programs"))
     except DeviceFailed as error:
-        pytest.skip(f"no OpenCL device for conformance: {error}")
-    return backend.OpenclBackend(opened, cache)
+        pytest.skip(f"conformance on OpenCL needs {platform!r}: {error}")
+    return opened
 
 
 @pytest.fixture
