@@ -62,7 +62,12 @@ class Delivery(Protocol):
     attempts: int  # how often it was delivered, this time included
 
     async def ack(self) -> None:
-        """Finished; waits until the broker has noted it."""
+        """Finished; waits until the broker has noted it.
+
+        Raises:
+            BusUnavailable: it has not, as for a delivery that a crash of the broker made it
+                forget; the message comes again.
+        """
         ...
 
     async def nak(self, *, delay: float = 0.0) -> None:

@@ -13,6 +13,7 @@ from ops.stack.broker import Broker
 from shared.bus import jetstream
 from shared.bus.jetstream import JetStreamBus
 from shared.bus.port import Delivery, Inbound
+from shared.bus.topology import Topology
 from shared.contracts import subjects
 from shared.contracts.errors import BusUnavailable, DeadlineExceeded, NoWorker
 from shared.contracts.subjects import Bucket, Stream
@@ -41,7 +42,7 @@ async def bus(broker: Broker) -> AsyncIterator[JetStreamBus]:
 
 
 def connect(broker: Broker, name: str) -> AbstractAsyncContextManager[JetStreamBus]:
-    return jetstream.connect(Settings(broker.url, name))
+    return jetstream.connect(Settings(broker.url, name), topology=Topology(run_ack_wait=1.0))
 
 
 async def restart(broker: Broker) -> None:
