@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from shared.operators.spec import Backend
 
@@ -57,6 +58,7 @@ class DeviceThread:
                 if isinstance(step, Finished):
                     return step.result
                 await tell(step)
+                await anyio.lowlevel.checkpoint_if_cancelled()  # `call` is shielded
         finally:
             await self.call(work.close)
 

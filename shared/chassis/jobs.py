@@ -1,5 +1,6 @@
 """Jobs of services for other workers: submit one and wait for its record."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -15,10 +16,11 @@ from shared.contracts.errors import (
     SuiteError,
     catalogue,
 )
-from shared.contracts.subjects import Stream
+from shared.contracts.subjects import Bucket, Stream
 from shared.contracts.v1.jobs import JobFinished, JobSubmitted, Status
 from shared.tensors.layouts import Tensor
 
+WITHDRAW_SECONDS = 2.0  # [s] for the wish to cancel
 POLL_EVERY = 1.0  # [s] between looks at the record; the announcement usually comes first
 
 
@@ -68,12 +70,25 @@ async def submit_and_wait(
     try:
         with anyio.fail_after(timeout):
             await submit(bus, job, tensors)
-            return await _outputs(bus, await _record(bus, job, announced))
+            record = await _record(bus, job, announced)
+        return await _outputs(bus, record)
     except TimeoutError:
+        await withdraw(bus, job)
         raise DeadlineExceeded(f"job {job.job} was not done within {timeout:g} s") from None
+    except anyio.get_cancelled_exc_class():
+        await withdraw(bus, job)
+        raise
     finally:
         with anyio.CancelScope(shield=True):
             await subscription.stop()
+
+
+async def withdraw(bus: Bus, job: JobSubmitted) -> None:
+    """Ask for a job to be stopped that nobody waits for any more; its deadline is the backstop."""
+    asked = job.tenant.encode()
+    with anyio.move_on_after(WITHDRAW_SECONDS, shield=True), contextlib.suppress(SuiteError):
+        await bus.put(Bucket.CONTROL, f"cancel.{job.job}", asked)
+        await bus.publish(subjects.cancel(job.job), asked)
 
 
 async def _record(bus: Bus, job: JobSubmitted, announced: anyio.Event) -> bytes:
