@@ -64,7 +64,8 @@ def mlserver(folder: Path, *, batching: bool) -> Iterator[str]:
 @contextmanager
 def ellesmere(folder: Path, *, cpu_workers: int = 1, gpu_workers: int = 0) -> Iterator[dict]:
     """Our stack through `ellesmere up`; yields what it prints when it is ready."""
-    command = [sys.executable, "-m", "ops.cli.main", "up", "--ports", "auto", "--data", folder]
+    program = Path(sys.executable).with_name("ellesmere")
+    command = [program, "up", "--ports", "auto", "--data", folder]
     command += ["--cpu-workers", str(cpu_workers), "--gpu-workers", str(gpu_workers)]
     folder.mkdir(parents=True)
     with _process(command, folder / "up.log", stdout=subprocess.PIPE) as process:

@@ -15,7 +15,7 @@ def write(findings: Findings, pictures: list[Path], folder: Path) -> Path:
     """Write index.html and findings.json into `folder`; returns the page."""
     page = folder / "index.html"
     page.write_text(Template(TEMPLATE.read_text()).substitute(_fields(findings, pictures)))
-    (folder / "findings.json").write_text(json.dumps(_plain(findings), indent=1, default=str))
+    (folder / "findings.json").write_text(json.dumps(plain(findings), indent=1, default=str))
     return page
 
 
@@ -71,8 +71,8 @@ def _kill(findings: Findings) -> str:
     if kill is None:
         return "not run"
     return (
-        f"{kill.jobs} durable jobs; {kill.victim} killed with SIGKILL after {kill.killed_at:.2f} s; "
-        f"{kill.results} results, {kill.repeated} repeated, {kill.second_attempts} ran a second "
+        f"{kill.jobs} durable jobs; {kill.victim} killed with SIGKILL after "
+        f"{kill.killed_at:.2f} s; {kill.results} results, {kill.repeated} repeated, {kill.second_attempts} ran a second "
         f"time; all done after {kill.seconds:.1f} s."
     )
 
@@ -93,8 +93,8 @@ def _figure(name: str, pictures: list[Path]) -> str:
     return f'<img src="{name}.png" alt="{name}">' if there else ""
 
 
-def _plain(findings: Findings) -> dict[str, object]:
-    plain = asdict(findings)
+def plain(findings: Findings) -> dict[str, object]:
+    values = asdict(findings)
     if findings.spiking is not None:
-        plain["spiking"]["raster"] = findings.spiking.raster.astype(int).tolist()
-    return plain
+        values["spiking"]["raster"] = findings.spiking.raster.astype(int).tolist()
+    return values

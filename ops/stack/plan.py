@@ -1,7 +1,7 @@
 """What a local stack consists of: its settings, and the programs that follow from them."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.stack import broker
@@ -28,6 +28,7 @@ class StackSettings:
     cpu_workers: int = 2
     gpu_workers: int = 1
     nats_url: str | None = None
+    log: Path | None = None  # one file for what the processes log; None: our stderr
 
     @property
     def grpc(self) -> str:
@@ -55,7 +56,7 @@ def broker_programs(settings: StackSettings) -> list[Program]:
         return []
     config = broker.configure(settings.data / "nats", host=HOST, port=settings.ports.nats)
     command = (str(broker.find()), "-c", str(config))
-    return [Program(service="nats", label="nats", command=command)]
+    return [Program(service="nats", label="nats", command=command, log=settings.log)]
 
 
 def service_programs(settings: StackSettings) -> list[Program]:
@@ -73,7 +74,7 @@ def service_programs(settings: StackSettings) -> list[Program]:
         "ELLESMERE_WORKER_CLASS": "",
     }
     return [
-        _service(name, number, environment, alone=count == 1)
+        replace(_service(name, number, environment, alone=count == 1), log=settings.log)
         for name, count in counts.items()
         for number in range(1, count + 1)
     ]

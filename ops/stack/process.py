@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Program:
     label: str  # the service, with a number when it runs more than once
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None  # where it logs; None: to our stderr
 
 
 class Child:
@@ -65,20 +66,32 @@ class Child:
 
 
 async def start(program: Program) -> Child:
-    """Start a program; it logs to our stderr, since stdout belongs to the caller.
+    """Start a program; it logs to its file or to our stderr, since stdout belongs to the caller.
 
     An own session, so that Ctrl-C in a terminal reaches us alone and the order of the end is ours.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),
-        *program.command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=STDERR,
-        cwd=ROOT,
-        env={**os.environ, **program.environment},
-        start_new_session=True,
-    )
+    with _sink(program) as sink:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),
+            *program.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            cwd=ROOT,
+            env={**os.environ, **program.environment},
+            start_new_session=True,
+        )
     return Child(program, process)
+
+
+@contextlib.contextmanager
+def _sink(program: Program) -> Iterator[int]:
+    """The file descriptor that a program writes to."""
+    if program.log is None:
+        yield STDERR
+        return
+    with program.log.open("ab") as file:
+        yield file.fileno()
 
 
 def describe(code: int) -> str:
