@@ -113,8 +113,9 @@ def _unary(app: App, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
 def _down(app: App, path: str) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
     stream = _both(app, path)
 
-    def handle(data: bytes, context: Context) -> AsyncIterator[bytes]:
-        return stream(_once(data), context)
+    async def handle(data: bytes, context: Context) -> AsyncIterator[bytes]:
+        async for answer in stream(_once(data), context):  # gRPC tells streams by `yield`
+            yield answer
 
     return handle
 
