@@ -54,7 +54,9 @@ def up(  # noqa: PLR0913 - one parameter per option
 
     from ops.stack import ports as addresses
     from ops.stack.plan import StackSettings
+    from shared.chassis import telemetry
 
+    telemetry.configure("stack", level="warning")  # ours alone; the services log for themselves
     settings = StackSettings(
         data=data.resolve(),
         ports=addresses.free() if ports is Choice.AUTO else addresses.Ports(),
