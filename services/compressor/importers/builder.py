@@ -120,7 +120,7 @@ def as_f32(name: str, values: Array) -> F32:
         InvalidNetwork: a value is NaN, infinite, or beyond float32.
     """
     with np.errstate(over="ignore"):
-        held = np.asarray(values).astype(np.float32)
+        held: F32 = np.asarray(values).astype(np.float32, copy=False)
     if not np.isfinite(held).all():
         raise InvalidNetwork(f"constant {name[:80]!r} holds NaN, infinity or more than float32 can")
     return held

@@ -16,7 +16,8 @@ def gemm(node: Node, builder: Builder) -> Activation:
     x, matrix = node.activation(0), _matrix(node, 1)
     if not node.integer("transB", 0):
         matrix = matrix.T
-    weight = matrix * np.float32(node.number("alpha", 1.0))
+    alpha = np.float32(node.number("alpha", 1.0))
+    weight = matrix if alpha == 1 else matrix * alpha
     if not node.has(2):
         return _product(node, builder, x, weight, None)
     beta = np.float32(node.number("beta", 1.0))
