@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from shared.contracts.v1.jobs import JobFinished
     from shared.tensors.layouts import Tensor
@@ -76,7 +76,7 @@ def compress(  # noqa: PLR0913 - one parameter per option
     )
     tensors = _samples(data)
     record = remote.run_job(session, body, tensors, timeout=timeout)
-    session.show(records.value(record), lambda: _table(record))
+    session.show(records.value(record), lambda: _screen(record))
     records.end(session, record)
 
 
@@ -99,9 +99,9 @@ def _samples(data: Path) -> "dict[str, Tensor]":
     return {"x": layouts.dense(x), "labels": layouts.dense(labels.astype("<i8"))}
 
 
-def _table(record: "JobFinished") -> "Table":
+def _screen(record: "JobFinished") -> "RenderableType":
     """The verdict in front, the new variant beside what it was made from."""
-    from rich.table import Table
+    from rich.console import Group
 
     from ops.cli import records
     from shared.contracts.v1.models import Verdict
@@ -110,14 +110,11 @@ def _table(record: "JobFinished") -> "Table":
     if not isinstance(found, dict):
         return records.table(record)
     verdict = Verdict.model_validate(found)
-    word = "accepted" if verdict.accepted else "refused"
-    shown = Table(box=None, pad_edge=False, title=f"{word}: {verdict.reason}", title_justify="left")
-    for heading in ("", "before", "after"):
-        shown.add_column(heading)
+    shown = columns("", "before", "after")
     interval = f"{verdict.accuracy_low:.2%} to {verdict.accuracy_high:.2%}"
     before, after = verdict.baseline_accuracy, verdict.accuracy
     shown.add_row("accuracy", f"{before:.2%}", f"{after:.2%} ({interval})")
     shown.add_row("bytes", f"{verdict.baseline_bytes:,}", f"{verdict.bytes:,}")
     times = (verdict.baseline_seconds, verdict.seconds)
     shown.add_row(f"ms on {verdict.worker_class}", *(f"{time * MILLI:.3f}" for time in times))
-    return shown
+    return Group(verdict.reason, shown)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,11 +72,8 @@ def _value(array: "Array") -> dict[str, object]:
 
 def _table(outputs: "Mapping[str, Array]") -> "Table":
     import numpy as np
-    from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False)
-    for heading in ("output", "type", "shape", "first values"):
-        shown.add_column(heading, overflow="fold")
+    shown = columns("output", "type", "shape", "first values")
     for name, array in outputs.items():
         first = np.array2string(array.ravel()[:SHOWN], precision=5, max_line_width=200)
         shown.add_row(name, str(array.dtype), str(list(array.shape)), first)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,11 +83,7 @@ async def _history(client: "Client", job: str) -> "tuple[list[JobEvent], JobFini
 def _history_table(events: "list[JobEvent]", record: "JobFinished | None") -> "Table":
     from datetime import datetime
 
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False)
-    for heading in ("at", "what", "attempt", "worker", "why"):
-        shown.add_column(heading)
+    shown = columns("at", "what", "attempt", "worker", "why")
     for event in events:
         at = datetime.fromtimestamp(event.at).strftime("%H:%M:%S.%f")[:-3]
         where = event.worker or event.worker_class

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -106,11 +106,7 @@ def _value(manifest: "ModelManifest") -> dict[str, object]:
 
 
 def _list(manifests: "list[ModelManifest]") -> "Table":
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False)
-    for heading in ("model", "served", "variant", "method", "bytes", "verdict"):
-        shown.add_column(heading)
+    shown = columns("model", "served", "variant", "method", "bytes", "verdict")
     for manifest in manifests:
         for number, variant in enumerate(manifest.variants):
             first = number == 0

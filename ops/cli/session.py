@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 DEFAULT_ADDRESS = "127.0.0.1:8001"
 WIDE = 160  # columns when the output is not a terminal
@@ -44,7 +45,17 @@ class Session:
 
     def say(self, text: str) -> None:
         """One sentence to the person."""
-        self.talk.print(text)
+        self.talk.print(text, soft_wrap=True)
+
+
+def columns(*headings: str) -> "Table":
+    """An empty table in the one style of all commands."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        shown.add_column(heading, overflow="fold")
+    return shown
 
 
 def _console(*, stderr: bool) -> "Console":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -31,17 +31,8 @@ def _screen(state: "SuiteStatus") -> "Group":
     )
 
 
-def _headed(*headings: str) -> "Table":
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        shown.add_column(heading)
-    return shown
-
-
 def _workers(state: "SuiteStatus") -> "Table":
-    shown = _headed("worker", "class", "pid", "device", "slots", "running", "models")
+    shown = columns("worker", "class", "pid", "device", "slots", "running", "models")
     for worker in sorted(state.workers, key=lambda worker: worker.card.worker):
         card, beat = worker.card, worker.beat
         running = str(len(beat.running)) if beat else ""
@@ -53,14 +44,14 @@ def _workers(state: "SuiteStatus") -> "Table":
 
 
 def _queues(state: "SuiteStatus") -> "Table":
-    shown = _headed("queue", "waiting")
+    shown = columns("queue", "waiting")
     for name, waiting in sorted(state.queues.items()):
         shown.add_row(name, str(waiting))
     return shown
 
 
 def _devices(state: "SuiteStatus") -> "Table":
-    shown = _headed("class", "measured device", "copy GB/s", "GEMM GFLOP/s", "launch µs")
+    shown = columns("class", "measured device", "copy GB/s", "GEMM GFLOP/s", "launch µs")
     for found in state.devices:
         copy, gemm = found.copy_bandwidth.median / GIGA, found.gemm_rate.median / GIGA
         launch = found.launch.median * 1e6
@@ -70,7 +61,7 @@ def _devices(state: "SuiteStatus") -> "Table":
 
 
 def _routes(state: "SuiteStatus") -> "Table":
-    shown = _headed("model", "variant", "class", "ms", "why")
+    shown = columns("model", "variant", "class", "ms", "why")
     for route in state.routes:
         for variant, choices in route.choices.items():
             for choice in choices:
