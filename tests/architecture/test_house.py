@@ -19,8 +19,9 @@ BANNED = re.compile(
 
 def launchers() -> set[str]:
     """Keys of the launcher table, read from the source: importing it would need a device."""
-    backend = (ROOT / "services/gpu_worker/launch").rglob("*.py")
-    return set(re.findall(r'^\s+"(\w+)":', "\n".join(p.read_text() for p in backend), re.M))
+    table = ast.parse((ROOT / "services/gpu_worker/launch/table.py").read_text())
+    (found,) = [node for node in ast.walk(table) if isinstance(node, ast.Dict)]
+    return {key.value for key in found.keys if isinstance(key, ast.Constant)}
 
 
 def kernel_files() -> set[str]:
