@@ -8,6 +8,8 @@
 // gemm_f32 stages tiles in local memory for many rows on a graphics card. gemm_f32_rows reads
 // straight from memory: a wavefront per block for few rows (a matrix-vector product is bound by
 // the stream of W), one work-item per block on a processor that has caches and no local memory.
+// Products are written a * b + c: that contracts to the card's v_mac, and a processor's driver may
+// call a function for every mad().
 #ifndef TILED
 #define TILED 1  // 1 builds gemm_f32, 0 builds gemm_f32_rows
 #endif
@@ -103,10 +105,10 @@ void gemm_f32(const int n, const int m, const int k, const int relu,
             const float4 a = *(__local const float4*)&xs[d][down];
             const float4 b = *(__local const float4*)&ws[d][right];
             const float4 c = *(__local const float4*)&ws[d][TILE_COLS / 2 + right];
-            low[0] = mad((float4)(a.x), b, low[0]), high[0] = mad((float4)(a.x), c, high[0]);
-            low[1] = mad((float4)(a.y), b, low[1]), high[1] = mad((float4)(a.y), c, high[1]);
-            low[2] = mad((float4)(a.z), b, low[2]), high[2] = mad((float4)(a.z), c, high[2]);
-            low[3] = mad((float4)(a.w), b, low[3]), high[3] = mad((float4)(a.w), c, high[3]);
+            low[0] += a.x * b, high[0] += a.x * c;
+            low[1] += a.y * b, high[1] += a.y * c;
+            low[2] += a.z * b, high[2] += a.z * c;
+            low[3] += a.w * b, high[3] += a.w * c;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -125,10 +127,12 @@ void gemm_f32(const int n, const int m, const int k, const int relu,
 }
 #else
 
+// A load that asks for no more alignment than an element has, unless more is promised.
 #if ALIGNED
 #define LOAD(from) (*(__global const vec*)(from))
 #else
-#define LOAD(from) JOIN(vload, VEC)(0, from)
+typedef vec loose __attribute__((aligned(4)));
+#define LOAD(from) (*(__global const loose*)(from))
 #endif
 
 static float total4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
@@ -155,9 +159,9 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
     float sum[XROWS][WROWS];
 
     #pragma unroll
-    for (int i = 0; i < XROWS; ++i) xs[i] = x + min(row + i, n - 1) * k;
+    for (int i = 0; i < XROWS; ++i) xs[i] = x + (row + i < n ? row + i : n - 1) * k;
     #pragma unroll
-    for (int j = 0; j < WROWS; ++j) ws[j] = weight + min(col + j, m - 1) * k;
+    for (int j = 0; j < WROWS; ++j) ws[j] = weight + (col + j < m ? col + j : m - 1) * k;
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)
         #pragma unroll
@@ -171,7 +175,7 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
         for (int i = 0; i < XROWS; ++i) {
             const vec v = LOAD(xs[i] + at);
             #pragma unroll
-            for (int j = 0; j < WROWS; ++j) sums[i][j] = mad(v, w[j], sums[i][j]);
+            for (int j = 0; j < WROWS; ++j) sums[i][j] += v * w[j];
         }
     }
     #pragma unroll
@@ -180,7 +184,7 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
         for (int j = 0; j < WROWS; ++j) {
             sum[i][j] = total(sums[i][j]);
             for (int at = whole + lane; at < end; at += LANES)
-                sum[i][j] = mad(xs[i][at], ws[j][at], sum[i][j]);
+                sum[i][j] += xs[i][at] * ws[j][at];
         }
 
 #if LANES == 1

@@ -3,30 +3,44 @@
 //       to floats: nearest, ties to even.
 // Shapes:  x (count,), y (count,), any rank flattened
 // Launch:  global (count rounded up to GROUP), local (GROUP): one element per work-item
-// Assumes: FROM and TO differ or the cast is a copy; DOUBLES when either is double
+// Assumes: `to` is a place in bool u8 u16 u32 u64 i8 i16 i32 i64 f16 bf16 f32 f64; with DOUBLES 0
+//          neither type is f64. All targets are one program, since a build takes far longer than the
+//          uniform branch
 #ifndef GROUP
 #define GROUP 256  // work-items per group; multiple of 64, at most 256
 #endif
 #ifndef FROM
 #define FROM float  // storage type of x; ushort for 16-bit floats, uchar for bool
 #endif
-#ifndef TO
-#define TO int  // storage type of y, likewise
-#endif
 #ifndef READ
-#define READ 0  // how x is read: 0 as stored, 1 half, 2 upper half of a float
+#define READ 1  // how x is read: 0 an integer, 1 a float or double, 2 half, 3 upper half of a float
 #endif
-#ifndef WRITE
-#define WRITE 0  // how y is written: 0 converted, 1 half, 2 upper half of a float, 3 bool, 4 saturated
+#ifndef DOUBLES
+#define DOUBLES 1  // 1 when the device computes with 64-bit floats
 #endif
 
-#define JOIN_(a, b, c) a##b##c
-#define JOIN(a, b, c) JOIN_(a, b, c)
-#ifdef DOUBLES
+#if DOUBLES
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
 
-#if WRITE == 2
+#if READ == 0
+typedef FROM number;
+#define VALUE x[i]
+#define OR_ZERO(v) (v)
+#else
+#if READ == 1
+typedef FROM number;
+#define VALUE x[i]
+#elif READ == 2
+typedef float number;
+#define VALUE vload_half(i, (__global const half*)x)
+#else
+typedef float number;
+#define VALUE as_float((uint)x[i] << 16)
+#endif
+#define OR_ZERO(v) (isnan(v) ? 0 : (v))  // what NaN converts to is left to the implementation
+#endif
+
 // The upper half of a float, rounded to nearest even; a NaN keeps its sign and stays a NaN.
 static ushort upper_half(const float value)
 {
@@ -34,33 +48,34 @@ static ushort upper_half(const float value)
     const uint rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (ushort)(isnan(value) ? (bits >> 16) | 0x40u : rounded);
 }
-#endif
+
+#define SATURATED(type) ((__global type*)y)[i] = convert_##type##_sat(OR_ZERO(v)); break
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
-void cast(const int count, __global const FROM* restrict x, __global TO* restrict y)
+void cast(const int count, const int to, __global const FROM* restrict x,
+          __global uchar* restrict y)
 {
     const int i = get_global_id(0);
     if (i >= count) return;
 
-#if READ == 1
-    const float v = vload_half(i, (__global const half*)x);
-#elif READ == 2
-    const float v = as_float((uint)x[i] << 16);
+    const number v = VALUE;
+    switch (to) {
+    case 0: y[i] = v != 0; break;
+    case 1: SATURATED(uchar);
+    case 2: SATURATED(ushort);
+    case 3: SATURATED(uint);
+    case 4: SATURATED(ulong);
+    case 5: SATURATED(char);
+    case 6: SATURATED(short);
+    case 7: SATURATED(int);
+    case 8: SATURATED(long);
+#if DOUBLES
+    case 9: vstore_half_rte((double)v, i, (__global half*)y); break;
+    case 12: ((__global double*)y)[i] = (double)v; break;
 #else
-    const FROM v = x[i];
+    case 9: vstore_half_rte((float)v, i, (__global half*)y); break;
 #endif
-
-#if WRITE == 1 && defined(DOUBLES)
-    vstore_half_rte((double)v, i, (__global half*)y);
-#elif WRITE == 1
-    vstore_half_rte((float)v, i, (__global half*)y);
-#elif WRITE == 2
-    y[i] = upper_half((float)v);
-#elif WRITE == 3
-    y[i] = v != 0;
-#elif WRITE == 4
-    y[i] = v != v ? 0 : JOIN(convert_, TO, _sat)(v);  // NaN is implementation-defined otherwise
-#else
-    y[i] = (TO)v;
-#endif
+    case 10: ((__global ushort*)y)[i] = upper_half((float)v); break;
+    case 11: ((__global float*)y)[i] = (float)v; break;
+    }
 }

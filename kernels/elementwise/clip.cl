@@ -14,8 +14,8 @@ void clip(const int count, const float low, const float high,
 
     if (first + 4 <= count) {
         float4 v = ((__global const float4*)x)[quad];
-        v = select(v, (float4)(low), v < (float4)(low));  // a comparison with NaN is false
-        ((__global float4*)y)[quad] = select(v, (float4)(high), v > (float4)(high));
+        v = v < (float4)(low) ? (float4)(low) : v;  // a comparison with NaN is false
+        ((__global float4*)y)[quad] = v > (float4)(high) ? (float4)(high) : v;
     } else {
         for (int i = first; i < count; ++i)
             y[i] = x[i] < low ? low : x[i] > high ? high : x[i];

@@ -20,6 +20,6 @@ void mul(const int count, const int period,
         ((__global float4*)y)[quad] =
             ((__global const float4*)a)[quad] * ((__global const float4*)b)[quad % (period / 4)];
     } else {
-        for (int i = first; i < min(first + 4, count); ++i) y[i] = a[i] * b[i % period];
+        for (int i = first; i < first + 4 && i < count; ++i) y[i] = a[i] * b[i % period];
     }
 }

@@ -13,7 +13,7 @@ void relu(const int count, __global const float* restrict x, __global float* res
 
     if (first + 4 <= count) {
         const float4 v = ((__global const float4*)x)[quad];
-        ((__global float4*)y)[quad] = select(v, (float4)(0.0f), v < (float4)(0.0f));
+        ((__global float4*)y)[quad] = v < (float4)(0.0f) ? (float4)(0.0f) : v;
     } else {
         for (int i = first; i < count; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
     }

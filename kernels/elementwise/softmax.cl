@@ -21,7 +21,7 @@ static float across(float value, const int largest, __local float* partial)
         barrier(CLK_LOCAL_MEM_FENCE);
         if (lane < stride) {
             const float mine = partial[item], other = partial[item + stride];
-            partial[item] = largest ? fmax(mine, other) : mine + other;
+            partial[item] = !largest ? mine + other : mine > other ? mine : other;
         }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -43,7 +43,7 @@ void softmax(const int rows, const int cols,
     __global const float* from = x + row * cols;
     float largest = -INFINITY, sum = 0.0f;
 
-    for (int i = lane; i < end; i += LANES) largest = fmax(largest, from[i]);
+    for (int i = lane; i < end; i += LANES) largest = from[i] > largest ? from[i] : largest;
     largest = across(largest, 1, partial);
     for (int i = lane; i < end; i += LANES) sum += exp(from[i] - largest);
     sum = across(sum, 0, partial);

@@ -9,7 +9,8 @@
 // Weights keep float32 activations: the card has no 8-bit dot product, what a byte saves is memory
 // traffic. Codes are read 16 at a time and turned to float exactly, so the scale multiplies the sum
 // once. (Offset-binary codes convert in one instruction less, but 128 * sum(x) then cancels against
-// the sum and costs two digits.)
+// the sum and costs two digits.) Products are written a * b + c: that contracts to the card's v_mac,
+// and a processor's driver may call a function for every mad() or convert.
 #ifndef TILED
 #define TILED 1  // 1 builds gemm_i8, 0 builds gemm_i8_rows
 #endif
@@ -38,7 +39,9 @@
 
 static float16 decoded(const uint4 codes)
 {
-    return convert_float16(as_char16(codes));
+    const char16 c = as_char16(codes);
+    return (float16)(c.s0, c.s1, c.s2, c.s3, c.s4, c.s5, c.s6, c.s7,
+                     c.s8, c.s9, c.sa, c.sb, c.sc, c.sd, c.se, c.sf);
 }
 
 static void finish(float sum, const int row, const int col, const int n, const int m,
@@ -46,7 +49,7 @@ static void finish(float sum, const int row, const int col, const int n, const i
                    __global float* y)
 {
     if (row >= n || col >= m) return;
-    sum = bias ? mad(sum, scale[col], bias[col]) : sum * scale[col];
+    sum = bias ? sum * scale[col] + bias[col] : sum * scale[col];
     y[row * m + col] = relu && sum < 0.0f ? 0.0f : sum;
 }
 
@@ -92,7 +95,7 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
             xs[c][r] = v.x, xs[c + 1][r] = v.y, xs[c + 2][r] = v.z, xs[c + 3][r] = v.w;
         }
         if (item < TILE_COLS) {
-            const int col = min(col0 + item, m - 1);
+            const int col = col0 + item < m ? col0 + item : m - 1;
             const float16 w = decoded(codes[col * pitch + step]);
             ws[0][item] = w.s0, ws[1][item] = w.s1, ws[2][item] = w.s2, ws[3][item] = w.s3;
             ws[4][item] = w.s4, ws[5][item] = w.s5, ws[6][item] = w.s6, ws[7][item] = w.s7;
@@ -105,10 +108,10 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
             const float4 a = *(__local const float4*)&xs[d][down];
             const float4 b = *(__local const float4*)&ws[d][right];
             const float4 c = *(__local const float4*)&ws[d][TILE_COLS / 2 + right];
-            low[0] = mad((float4)(a.x), b, low[0]), high[0] = mad((float4)(a.x), c, high[0]);
-            low[1] = mad((float4)(a.y), b, low[1]), high[1] = mad((float4)(a.y), c, high[1]);
-            low[2] = mad((float4)(a.z), b, low[2]), high[2] = mad((float4)(a.z), c, high[2]);
-            low[3] = mad((float4)(a.w), b, low[3]), high[3] = mad((float4)(a.w), c, high[3]);
+            low[0] += a.x * b, high[0] += a.x * c;
+            low[1] += a.y * b, high[1] += a.y * c;
+            low[2] += a.z * b, high[2] += a.z * c;
+            low[3] += a.w * b, high[3] += a.w * c;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -127,10 +130,12 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
 }
 #else
 
+// A load that asks for no more alignment than an element has, unless more is promised.
 #if ALIGNED
 #define LOAD(from) (*(__global const float16*)(from))
 #else
-#define LOAD(from) vload16(0, from)
+typedef float16 loose __attribute__((aligned(4)));
+#define LOAD(from) (*(__global const loose*)(from))
 #endif
 
 static float total4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
@@ -141,13 +146,13 @@ static float total(const float16 v)
 
 #if LANES == 1  // a processor adds 16 products at once and folds them at the end
 typedef float16 sum_t;
-#define ADD(sum, v, w) mad(v, w, sum)
+#define ADD(sum, v, w) ((v) * (w) + (sum))
 #define FOLD(sum) total(sum)
 #else  // a wavefront has its registers to count
 typedef float4 sum_t;
 #define ADD(sum, v, w) \
-    mad((v).lo.lo, (w).lo.lo, mad((v).lo.hi, (w).lo.hi, \
-    mad((v).hi.lo, (w).hi.lo, mad((v).hi.hi, (w).hi.hi, sum))))
+    ((v).lo.lo * (w).lo.lo + ((v).lo.hi * (w).lo.hi + \
+    ((v).hi.lo * (w).hi.lo + ((v).hi.hi * (w).hi.hi + (sum)))))
 #define FOLD(sum) total4(sum)
 #endif
 
@@ -167,9 +172,9 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
     float sum[XROWS][WROWS];
 
     #pragma unroll
-    for (int i = 0; i < XROWS; ++i) xs[i] = x + min(row + i, n - 1) * k;
+    for (int i = 0; i < XROWS; ++i) xs[i] = x + (row + i < n ? row + i : n - 1) * k;
     #pragma unroll
-    for (int j = 0; j < WROWS; ++j) ws[j] = codes + min(col + j, m - 1) * pitch;
+    for (int j = 0; j < WROWS; ++j) ws[j] = codes + (col + j < m ? col + j : m - 1) * pitch;
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)
         #pragma unroll
@@ -192,7 +197,7 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
         for (int j = 0; j < WROWS; ++j) {
             sum[i][j] = FOLD(sums[i][j]);
             for (int at = steps * DEPTH + lane; at < end; at += LANES)
-                sum[i][j] = mad(xs[i][at], (float)((__global const char*)ws[j])[at], sum[i][j]);
+                sum[i][j] += xs[i][at] * (float)((__global const char*)ws[j])[at];
         }
 
 #if LANES == 1

@@ -38,10 +38,12 @@ static void finish(float sum, const int row, const int relu, __global const floa
 #define JOIN(a, b) JOIN_(a, b)
 typedef JOIN(float, VEC) vec;
 
+// A load that asks for no more alignment than an element has, unless more is promised.
 #if ALIGNED
 #define LOAD(from) (*(__global const vec*)(from))
 #else
-#define LOAD(from) JOIN(vload, VEC)(0, from)
+typedef vec loose __attribute__((aligned(4)));
+#define LOAD(from) (*(__global const loose*)(from))
 #endif
 
 #define STORE(lane) finish(sum.s##lane, row, relu, bias, to + 0x##lane * y_col)
@@ -60,9 +62,7 @@ void spmm_csr(const int rows, const int n, const int relu, const int y_row, cons
 
     if (column + VEC <= n) {
         vec sum = (vec)(0.0f);
-        #pragma unroll 4
-        for (int i = begin; i < end; ++i)
-            sum = mad((vec)(values[i]), LOAD(x + col_idx[i] * n + column), sum);
+        for (int i = begin; i < end; ++i) sum += values[i] * LOAD(x + col_idx[i] * n + column);
         STORE(0), STORE(1), STORE(2), STORE(3);
 #if VEC >= 8
         STORE(4), STORE(5), STORE(6), STORE(7);
@@ -73,7 +73,7 @@ void spmm_csr(const int rows, const int n, const int relu, const int y_row, cons
     } else {
         for (int c = column; c < n; ++c) {
             float sum = 0.0f;
-            for (int i = begin; i < end; ++i) sum = mad(values[i], x[col_idx[i] * n + c], sum);
+            for (int i = begin; i < end; ++i) sum += values[i] * x[col_idx[i] * n + c];
             finish(sum, row, relu, bias, y + row * y_row + c * y_col);
         }
     }
@@ -100,10 +100,10 @@ void spmm_csr_rows(const int rows, const int relu, const int x_col, const int x_
     int i = begin + lane;
 
     for (; i + 3 * LANES < end; i += 4 * LANES)
-        four = mad((float4)(values[i], values[i + LANES], values[i + 2 * LANES],
-                            values[i + 3 * LANES]), GATHER(i), four);
+        four += (float4)(values[i], values[i + LANES], values[i + 2 * LANES],
+                         values[i + 3 * LANES]) * GATHER(i);
     float sum = (four.x + four.y) + (four.z + four.w);
-    for (; i < end; i += LANES) sum = mad(values[i], from[col_idx[i] * x_col], sum);
+    for (; i < end; i += LANES) sum += values[i] * from[col_idx[i] * x_col];
 
 #if LANES > 1
     __local float partial[GROUP];

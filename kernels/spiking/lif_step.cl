@@ -18,14 +18,14 @@ void lif_step(const int count, const float decay, const float gain, const float 
 
     if (first + 4 <= count) {
         const float4 old = ((__global const float4*)v)[quad];
-        const float4 leaked = mad((float4)(decay), old - v_rest, (float4)(v_rest));
-        const float4 u = mad((float4)(gain), ((__global const float4*)current)[quad], leaked);
+        const float4 leaked = decay * (old - v_rest) + v_rest;
+        const float4 u = gain * ((__global const float4*)current)[quad] + leaked;
         const int4 spike = u > (float4)(v_threshold);
-        ((__global float4*)v_next)[quad] = select(u, (float4)(v_reset), spike);
-        ((__global float4*)spikes)[quad] = select((float4)(0.0f), (float4)(1.0f), spike);
+        ((__global float4*)v_next)[quad] = spike ? (float4)(v_reset) : u;
+        ((__global float4*)spikes)[quad] = spike ? (float4)(1.0f) : (float4)(0.0f);
     } else {
         for (int i = first; i < count; ++i) {
-            const float u = mad(gain, current[i], mad(decay, v[i] - v_rest, v_rest));
+            const float u = gain * current[i] + (decay * (v[i] - v_rest) + v_rest);
             v_next[i] = u > v_threshold ? v_reset : u;
             spikes[i] = u > v_threshold ? 1.0f : 0.0f;
         }

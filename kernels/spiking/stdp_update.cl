@@ -44,7 +44,7 @@ void stdp_update(const int post, const int pre, const float a_plus, const float 
     const int item = get_global_id(0), row = get_global_id(1), cols = pre / PER_ITEM;
 
     if (row < post && item == 0)
-        post_trace_next[row] = mad(decay_post, post_trace[row], post_spikes[row]);
+        post_trace_next[row] = decay_post * post_trace[row] + post_spikes[row];
     if (item >= cols) return;
     const reals spike = ((__global const reals*)pre_spikes)[item];
     const reals trace = decay_pre * ((__global const reals*)pre_trace)[item];
@@ -52,7 +52,7 @@ void stdp_update(const int post, const int pre, const float a_plus, const float 
     if (row >= post) return;
     const float gain = a_plus * post_spikes[row], loss = a_minus * (decay_post * post_trace[row]);
     const reals old = ((__global const reals*)weight)[row * cols + item];
-    const reals moved = mad((reals)(-loss), spike, mad((reals)(gain), trace, old));
+    const reals moved = old + gain * trace - loss * spike;
     ((__global reals*)weight_next)[row * cols + item] =
         bounded(moved, (reals)(w_min), (reals)(w_max));
 }

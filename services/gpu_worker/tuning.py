@@ -14,6 +14,7 @@ class Tuning:
     group: int  # work-items per group of the block kernels
     lanes: int  # work-items that share one block of outputs
     vec: int  # float32 per load of a block
+    aligned: bool  # whether loads that are promised their alignment are faster
     xrows: tuple[int, ...]  # rows of x per block, ascending; the largest that x fills is used
     wrows: int  # rows of the weight per block
     tile_from: int | None  # rows of x from which tiles in local memory pay; None: never
@@ -26,6 +27,7 @@ CARD = Tuning(
     group=64,
     lanes=64,
     vec=4,
+    aligned=True,
     xrows=(1, 2),
     wrows=4,
     tile_from=17,
@@ -37,7 +39,8 @@ PROCESSOR = Tuning(
     group=64,
     lanes=1,
     vec=16,
-    xrows=(1, 2, 4),
+    aligned=False,
+    xrows=(1, 4),
     wrows=4,
     tile_from=None,
     columns_from=8,

@@ -4,6 +4,7 @@ from services.gpu_worker.programs import Kernel
 from services.gpu_worker.tuning import Tuning
 
 TILE_ROWS, TILE_COLS = 64, 128  # the kernels' own defaults
+QUAD = 4  # floats of a 128-bit load
 
 
 def xrows(tuning: Tuning, n: int) -> int:
@@ -21,6 +22,11 @@ def defines(tuning: Tuning, n: int) -> dict[str, int | str]:
         "XROWS": xrows(tuning, n),
         "WROWS": tuning.wrows,
     }
+
+
+def alignment(tuning: Tuning, cols: int, step: int) -> dict[str, int | str]:
+    """Promise that rows of `cols` elements are made of whole loads, where that helps."""
+    return {"ALIGNED": int(tuning.aligned and cols % step == 0)}
 
 
 def items(tuning: Tuning, n: int, m: int) -> int:

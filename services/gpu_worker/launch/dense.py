@@ -16,9 +16,9 @@ def gemm_f32(call: Call) -> None:
         call.output("y"),
     )
     if tuning.tile_from is not None and n >= tuning.tile_from:
-        kernel = programs.kernel("gemm_f32", {"ALIGNED": int(k % 4 == 0)})
+        kernel = programs.kernel("gemm_f32", blocks.alignment(tuning, k, blocks.QUAD))
         kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
         return
-    defines = blocks.defines(tuning, n) | {"VEC": tuning.vec, "ALIGNED": int(k % tuning.vec == 0)}
-    kernel = programs.kernel("gemm_f32", defines, "gemm_f32_rows")
+    defines = blocks.defines(tuning, n) | blocks.alignment(tuning, k, tuning.vec)
+    kernel = programs.kernel("gemm_f32", defines | {"VEC": tuning.vec}, "gemm_f32_rows")
     kernel.launch(blocks.items(tuning, n, m), *sizes, *buffers)

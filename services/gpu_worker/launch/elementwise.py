@@ -1,9 +1,11 @@
 """Launches of functions of single elements, of two, and of the last axis."""
 
 from services.gpu_worker.launch.call import Call
+from shared.contracts.errors import DeviceFailed
 from shared.tensors.dtypes import Dtype
 
 PER_ITEM = 4  # elements of one work-item: a 128-bit load
+WORD = 4  # bytes of one element of the copy kernel
 C_TYPES = {  # storage of an element in OpenCL C, where half and bool cannot be stored
     Dtype.BOOL: "uchar",
     Dtype.U8: "uchar",
@@ -19,9 +21,8 @@ C_TYPES = {  # storage of an element in OpenCL C, where half and bool cannot be 
     Dtype.F32: "float",
     Dtype.F64: "double",
 }
-_READ = {Dtype.F16: 1, Dtype.BF16: 2}  # values of READ and WRITE in cast.cl; others are 0
-_WRITE = {Dtype.F16: 1, Dtype.BF16: 2, Dtype.BOOL: 3, Dtype.F32: 0, Dtype.F64: 0}
-_SATURATED = 4
+_ORDER = tuple(C_TYPES)  # how cast.cl numbers the targets
+_READ = {Dtype.F32: 1, Dtype.F64: 1, Dtype.F16: 2, Dtype.BF16: 3}  # of cast.cl; integers are 0
 
 
 def relu(call: Call) -> None:
@@ -59,27 +60,24 @@ def softmax(call: Call) -> None:
 
 
 def cast(call: Call) -> None:
-    """Every element in another type."""
-    source, target = call.inputs["x"].type.dtype, call.types["y"].dtype
-    count = call.inputs["x"].size
-    kernel = call.gpu.programs.kernel("cast", conversion(source, target))
-    kernel.launch(count, count, call.buffer("x"), call.output("y"))
+    """Every element in another type; the same type is copied bit for bit.
 
-
-def conversion(source: Dtype, target: Dtype) -> dict[str, int | str]:
-    """Defines of the cast kernel for a pair of element types."""
-    defines: dict[str, int | str] = {
-        "FROM": C_TYPES[source],
-        "TO": C_TYPES[target],
-        "READ": 0 if source is target else _READ.get(source, 0),
-        "WRITE": 0 if source is target else _write(target),
-    }
-    return defines | ({"DOUBLES": 1} if Dtype.F64 in (source, target) else {})
-
-
-def _write(target: Dtype) -> int:
-    """How the cast kernel writes a type; whatever is not a float or bool saturates."""
-    return _WRITE.get(target, _SATURATED)
+    Raises:
+        DeviceFailed: a type is f64 and the device does not compute with it.
+    """
+    x, target, doubles = call.inputs["x"], call.types["y"].dtype, call.gpu.device.doubles
+    source, programs = x.type.dtype, call.gpu.programs
+    if source is target:
+        words = -(-x.size * source.itemsize // WORD)  # buffers are made of whole words
+        programs.kernel("copy", {}).launch(_quads(words), words, call.buffer("x"), call.output("y"))
+        return
+    if target is Dtype.F64 and not doubles:
+        raise DeviceFailed(
+            f"{call.gpu.device.name} does not compute with f64; cast on a CPU worker"
+        )
+    defines = {"FROM": C_TYPES[source], "READ": _READ.get(source, 0), "DOUBLES": int(doubles)}
+    kernel = programs.kernel("cast", defines)
+    kernel.launch(x.size, x.size, _ORDER.index(target), call.buffer("x"), call.output("y"))
 
 
 def add(call: Call) -> None:

@@ -17,7 +17,7 @@ def gemm_i8(call: Call) -> None:
         call.buffer("bias"),
         call.output("y"),
     )
-    aligned: dict[str, int | str] = {"ALIGNED": int(k % CODE_PITCH == 0)}
+    aligned = blocks.alignment(tuning, k, CODE_PITCH)
     if tuning.tile_from is not None and n >= tuning.tile_from:
         kernel = programs.kernel("gemm_i8", aligned)
         kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))

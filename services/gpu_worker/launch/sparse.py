@@ -2,7 +2,7 @@
 
 import pyopencl as cl
 
-from services.gpu_worker.launch import shape
+from services.gpu_worker.launch import blocks, shape
 from services.gpu_worker.launch.call import Call
 from services.gpu_worker.tuning import Tuning
 from shared.tensors.dtypes import Dtype
@@ -32,7 +32,7 @@ def spmm_csr(call: Call) -> None:
 def _vector_columns(call: Call, n: int, x: cl.Buffer | None, *, turned: bool) -> None:
     rows = call.inputs["weight"].shape[0]
     vec = _widest(call.gpu.tuning, n)
-    defines: dict[str, int | str] = {"VEC": vec, "ALIGNED": int(n % vec == 0)}
+    defines = {"VEC": vec} | blocks.alignment(call.gpu.tuning, n, vec)
     y_row, y_col = (1, rows) if turned else (n, 1)
     kernel = call.gpu.programs.kernel("spmm_csr", defines)
     kernel.launch(
