@@ -76,7 +76,7 @@ def answers(data: bytes) -> Iterator[tuple[Answer, memoryview]]:
 def _decode(decoder: "msgspec.msgpack.Decoder[T]", head: memoryview) -> T:
     try:
         return decoder.decode(head)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage(f"packed header: {error}") from None
 
 
