@@ -1,7 +1,8 @@
 """The edge: every call is admitted, counted, and ends in bytes or in a fault."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import structlog
 
@@ -51,12 +52,13 @@ class App:
         self._metrics.seconds.labels(call.method).observe(time.perf_counter() - began)
         return answer
 
-    async def stream(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def stream(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Answer a stream; raises like `unary`."""
         try:
             with self._admission.call(call.tenant, 0, limit=self._limits.watches):
-                async for answer in self.methods.streams[call.method](call, requests):
-                    yield answer
+                async with aclosing(self.methods.streams[call.method](call, requests)) as answers:
+                    async for answer in answers:
+                        yield answer
         except SuiteError as error:
             raise self._refused(call, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so

@@ -1,7 +1,7 @@
 """Ellesmere's own calls about what is stored: blobs, manifests, and the state of the suite."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from pydantic import ValidationError
 
@@ -35,7 +35,7 @@ class Blobs:
     def __init__(self, bus: Bus, admission: Admission, limits: Limits) -> None:
         self._bus, self._admission, self._limits = bus, admission, limits
 
-    async def upload(self, _call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def upload(self, _call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Collect chunks, store them, answer their name."""
         content, keep = bytearray(), False
         async for data in requests:
@@ -50,7 +50,7 @@ class Blobs:
         blob = jobs.Blob(sha256=ref.sha256, size=ref.size)
         yield jobs.UploadResponse(blob=blob).SerializeToString()
 
-    async def download(self, _call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def download(self, _call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Send a blob in chunks.
 
         Raises:

@@ -3,7 +3,7 @@
 Nothing behind this file knows gRPC, so that another front end can stand before it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -35,7 +35,7 @@ class Call:
 
 
 Unary = Callable[[Call, bytes], Awaitable[bytes]]
-Stream = Callable[[Call, AsyncIterator[bytes]], AsyncIterator[bytes]]
+Stream = Callable[[Call, AsyncIterator[bytes]], AsyncGenerator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from math import inf
 from typing import TypeAlias
 
@@ -110,35 +111,39 @@ def _unary(app: App, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
     return handle
 
 
-def _down(app: App, path: str) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
-    stream = _both(app, path)
+def _down(app: App, path: str) -> Callable[[bytes, Context], Awaitable[None]]:
+    async def handle(data: bytes, context: Context) -> None:
+        await _stream(app, path, _once(data), context)
 
-    async def handle(data: bytes, context: Context) -> AsyncIterator[bytes]:
-        async for answer in stream(_once(data), context):  # gRPC tells streams by `yield`
-            yield answer
+    return handle
+
+
+def _both(app: App, path: str) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
+        await _stream(app, path, requests, context)
 
     return handle
 
 
 def _up(app: App, path: str) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-    stream = _both(app, path)
-
     async def handle(requests: AsyncIterator[bytes], context: Context) -> bytes:
-        answers = [answer async for answer in stream(requests, context)]
-        return answers[0]
-
-    return handle
-
-
-def _both(app: App, path: str) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
-    async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         try:
-            async for answer in app.stream(_call(path, context), requests):
-                yield answer
+            async with aclosing(app.stream(_call(path, context), requests)) as answers:
+                return await anext(answers)
         except Refused as refused:
-            await _abort(context, refused.fault)
+            return await _abort(context, refused.fault)
 
     return handle
+
+
+async def _stream(app: App, path: str, requests: AsyncIterator[bytes], context: Context) -> None:
+    """Write every answer; when the caller leaves, everything behind is closed at once."""
+    try:
+        async with aclosing(app.stream(_call(path, context), requests)) as answers:
+            async for answer in answers:
+                await context.write(answer)
+    except Refused as refused:
+        await _abort(context, refused.fault)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from math import prod
 
@@ -65,7 +65,7 @@ class Inference:
 
     async def model_stream_infer(
         self, call: Call, requests: AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """One answer per request, in order; an error is the answer of its request alone."""
         async for data in requests:
             try:

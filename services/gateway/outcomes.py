@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -48,6 +48,22 @@ class _Feed:
         self.news = anyio.Event()
 
 
+@dataclass(slots=True)
+class _Told:
+    """What a watcher was told: events come stored and live, an acceptance from two sides."""
+
+    events: set[bytes] = field(default_factory=set)
+    accepted: bool = False
+
+    def first(self, data: bytes) -> bool:
+        """Whether this is news."""
+        if data in self.events or (self.accepted and JobEvent.decode(data).what == "accepted"):
+            return False
+        self.accepted = self.accepted or JobEvent.decode(data).what == "accepted"
+        self.events.add(data)
+        return True
+
+
 class Outcomes:
     """Reads and writes the record of how a job ended."""
 
@@ -72,7 +88,7 @@ class Outcomes:
             return jobs.ResultResponse(frame=content).SerializeToString()
         raise DeadlineExceeded(f"job {job!r} did not end in the time of the call; it goes on")
 
-    async def watch(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def watch(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """What is stored about a job, then what happens, ending with its record.
 
         Raises:
@@ -82,13 +98,13 @@ class Outcomes:
         tenant, job = _named(call, request.tenant, request.job)
         async with self._feed(tenant, job) as feed:
             await self._require_known(tenant, job, feed)
-            seen: set[bytes] = set()
+            told = _Told()
             for stored in await self._bus.history(Stream.AUDIT, subjects.audits_of(tenant, job)):
-                seen.add(stored.data)
-                yield _event(stored.data)
+                if told.first(stored.data):
+                    yield _event(stored.data)
             while (content := await self._record(tenant, job)) is None:
                 while feed.events:
-                    if (event := feed.events.popleft()) not in seen:
+                    if told.first(event := feed.events.popleft()):
                         yield _event(event)
                 await feed.wait(self._limits.poll)
             finished = frame.message_of(content, JobFinished).encode().decode()

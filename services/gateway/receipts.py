@@ -59,15 +59,19 @@ class Receipts:
         ).SerializeToString()
 
     async def accepted(self, tenant: str, job: str) -> JobEvent | None:
-        """The stored acceptance of a job."""
-        stored = await self._bus.last(Stream.AUDIT, subjects.audit(tenant, job, "accepted"))
-        return JobEvent.decode(stored.data) if stored else None
+        """The stored acceptance of a job: ours, which names its place in the queue, if there is
+        one, else that of the scheduler."""
+        subject = subjects.audit(tenant, job, "accepted")
+        stored = await self._bus.history(Stream.AUDIT, subject, limit=8)
+        events = [JobEvent.decode(each.data) for each in stored]
+        return min(events, key=lambda event: event.sequence is None, default=None)
 
     async def _known(self, job: JobSubmitted) -> str | None:
         """The digest that an id stands for; None when it is free."""
-        event = await self.accepted(job.tenant, job.job)
-        if event is not None and event.digest:
-            return event.digest
+        accepted = subjects.audit(job.tenant, job.job, "accepted")
+        stored = await self._bus.last(Stream.AUDIT, accepted)
+        if stored is not None and (digest := JobEvent.decode(stored.data).digest):
+            return digest
         record = await self._bus.last(Stream.RESULTS, subjects.result(job.tenant, job.job))
         return frame.message_of(record.data, JobFinished).digest if record else None
 
