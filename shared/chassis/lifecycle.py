@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 import anyio
@@ -29,37 +30,55 @@ Serve = Callable[[Bus, S], Awaitable[None]]
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class Stop:
+    """What the first signal cancels: the whole start-up, and then `serve` alone."""
+
+    scope: anyio.CancelScope
+    asked: bool = False
+
+
 def run(name: str, serve: Serve[S], settings: S) -> NoReturn:
     """Run a service to its end and leave with its exit code: 0 stopped, 1 crashed, 3 no bus."""
     named = settings.of(name)
     telemetry.configure(name, worker=named.name, level=named.log_level)
-    sys.exit(anyio.run(_connected, serve, named, backend_options={"use_uvloop": True}))
+    sys.exit(anyio.run(_main, serve, named, backend_options={"use_uvloop": True}))
 
 
-async def _connected(serve: Serve[S], settings: S) -> int:
+async def _main(serve: Serve[S], settings: S) -> int:
+    code = OK
+    async with anyio.create_task_group() as group:
+        stop = Stop(group.cancel_scope)
+        group.start_soon(_obey, stop, settings.grace)
+        code = await _connected(serve, settings, stop)
+        group.cancel_scope.cancel()
+    return code
+
+
+async def _connected(serve: Serve[S], settings: S, stop: Stop) -> int:
     try:
         async with jetstream.connect(settings) as bus:
-            return await supervise(bus, serve, settings)
+            return await supervise(bus, serve, settings, stop)
     except BusUnavailable as error:
         log.error("bus.unreachable", url=settings.url, reason=str(error), fix=error.fix)
         return UNAVAILABLE
 
 
-async def supervise(bus: Bus, serve: Serve[S], settings: S) -> int:
-    """Run `serve` until it ends, a signal asks it to, or the bus is closed for good."""
+async def supervise(bus: Bus, serve: Serve[S], settings: S, stop: Stop) -> int:
+    """Run `serve` until it ends, `stop` is asked for, or the bus is closed for good."""
     code = OK
 
     async def leave_when_closed() -> None:
         nonlocal code
         await bus.wait_closed()
         code = UNAVAILABLE
-        log.error("bus.closed", url=settings.url, fix=BusUnavailable.fix)
+        log.error("bus.lost", url=settings.url, fix=BusUnavailable.fix)
         _end_by_force(CLOSED_GRACE, UNAVAILABLE)
         work.cancel()
 
     async with anyio.create_task_group() as group:
         with anyio.CancelScope() as work:
-            group.start_soon(_obey, work, settings.grace)
+            stop.scope = work
             group.start_soon(leave_when_closed)
             log.info("service.started", pid=os.getpid())
             code = await _guarded(serve, bus, settings) or code
@@ -89,16 +108,17 @@ def _first(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def _obey(work: anyio.CancelScope, grace: float) -> None:
+async def _obey(stop: Stop, grace: float) -> None:
     """First signal: stop gracefully; second: end now."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
-            if work.cancel_called:
+            if stop.asked:
                 log.warning("service.killed", signal=number.name)
                 os._exit(128 + number)
             log.info("service.stopping", signal=number.name, grace_s=grace)
             _end_by_force(grace + MARGIN, CRASHED)
-            work.cancel()
+            stop.asked = True
+            stop.scope.cancel()
 
 
 def _end_by_force(seconds: float, code: int) -> None:
