@@ -52,6 +52,11 @@ class OpenCLBackend:
         return tuple(LAUNCHERS)
 
     @property
+    def batches(self) -> tuple[int, ...]:
+        """Rows of x that between them need every variant of the products' kernels."""
+        return self._gpu.tuning.batches
+
+    @property
     def upload_seconds(self) -> float:
         """How long the last upload took [s], by the device's clock."""
         return self.residency.upload_seconds
@@ -115,5 +120,5 @@ class OpenCLBackend:
         return call.outputs
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued has finished; raises DeviceFailed when some of it broke."""
+        """Wait until everything enqueued has finished; raises DeviceFailed if some of it broke."""
         self.device.finish()

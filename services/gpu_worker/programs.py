@@ -131,7 +131,7 @@ class Programs:
             raise BuildFailed(f"{message}:\n{tail}") from error
         self.built_from_source += 1
         with trouble(f"reading the binary of {operator}"):
-            self._cache.put(key, program.get_info(cl.program_info.BINARIES)[0])
+            self._cache.put(key, program.binaries[0])
         return program
 
 
@@ -139,7 +139,8 @@ def _build(program: cl.Program, options: tuple[str, ...]) -> cl.Program:
     """Build; what the compiler says about a success is of no interest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cl.CompilerWarning)
-        return program.build(options=list(options))
+        program.build(options=list(options))
+    return program
 
 
 def _scalar_type(value: Argument) -> type[np.generic] | None:

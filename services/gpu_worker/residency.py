@@ -1,6 +1,7 @@
 """Tensors in device memory: laid out for the kernels, brought there and back."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import prod
 
@@ -97,9 +98,13 @@ class Residency:
             for name, array in arrays.items():
                 block = self.memory.allocate(array.nbytes)
                 parts[name] = Part(block, array.dtype, array.shape)
-            self.upload_seconds = self._copy(
-                (parts[name].block.buffer, array) for name, array in arrays.items() if array.size
-            )
+            with self._transfer():
+                events = [
+                    cl.enqueue_copy(self._device.queue, parts[name].block.buffer, array)
+                    for name, array in arrays.items()
+                    if array.size
+                ]
+                self.upload_seconds = _seconds(events)
         except BaseException:
             self.release(resident)
             raise
@@ -108,9 +113,13 @@ class Residency:
     def download(self, tensor: DeviceTensor) -> Tensor:
         """Copy a tensor back to host memory, after everything enqueued before."""
         arrays = {name: part.host_array() for name, part in tensor.parts.items()}
-        self.download_seconds = self._copy(
-            (array, tensor.buffer(name)) for name, array in arrays.items() if array.size
-        )
+        with self._transfer():
+            events = [
+                cl.enqueue_copy(self._device.queue, array, tensor.buffer(name))
+                for name, array in arrays.items()
+                if array.size
+            ]
+            self.download_seconds = _seconds(events)
         kind = tensor.type
         if kind.layout is Layout.INT8_CHANNEL:
             arrays["codes"] = np.ascontiguousarray(arrays["codes"][:, : tensor.shape[1]])
@@ -124,17 +133,20 @@ class Residency:
         for part in tensor.parts.values():
             self.memory.release(part.block)
 
-    def _copy(self, pairs: Iterable[tuple[cl.Buffer | Array, cl.Buffer | Array]]) -> float:
-        """Copy each pair (to, from) and wait; the device's seconds for all."""
-        with trouble(f"a transfer with {self._device.name}"):
-            queue = self._device.queue
-            events = [cl.enqueue_copy(queue, to, source, is_blocking=True) for to, source in pairs]
-            return sum((event.profile.end - event.profile.start) * 1e-9 for event in events)
+    def _transfer(self) -> AbstractContextManager[None]:
+        """Copies block until they are done, so that host arrays may be reused at once."""
+        return trouble(f"a transfer with {self._device.name}")
+
+
+def _seconds(events: Iterable[cl.Event]) -> float:
+    """Time of finished copies together, by the device's clock."""
+    return sum((event.profile.end - event.profile.start) * 1e-9 for event in events)
 
 
 def _laid_out(tensor: Tensor, name: str) -> Array:
     """The array of a part as the kernels want it: contiguous, rows of codes padded."""
-    array = np.ascontiguousarray(tensor.parts[name]).reshape(tensor.parts[name].shape)
+    array: Array = np.asarray(tensor.parts[name], order="C")
     if tensor.layout is Layout.INT8_CHANNEL and name == "codes":
-        return np.pad(array, ((0, 0), (0, pitch(array.shape[1]) - array.shape[1])))
+        cols = tensor.shape[1]
+        return np.pad(array, ((0, 0), (0, pitch(cols) - cols)))
     return array

@@ -22,6 +22,12 @@ class Tuning:
     column_vecs: tuple[int, ...]  # columns per work-item and load, ascending
     lanes_per_row: tuple[int, ...]  # work-items per sparse row, ascending; near its mean length
 
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Rows of x at which another kernel variant takes over, ascending."""
+        starts = {*self.xrows, self.columns_from, *self.column_vecs, self.tile_from or 1}
+        return tuple(sorted(starts))
+
 
 CARD = Tuning(
     group=64,

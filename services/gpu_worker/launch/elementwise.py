@@ -75,7 +75,11 @@ def cast(call: Call) -> None:
         raise DeviceFailed(
             f"{call.gpu.device.name} does not compute with f64; cast on a CPU worker"
         )
-    defines = {"FROM": C_TYPES[source], "READ": _READ.get(source, 0), "DOUBLES": int(doubles)}
+    defines: dict[str, int | str] = {
+        "FROM": C_TYPES[source],
+        "READ": _READ.get(source, 0),
+        "DOUBLES": int(doubles),
+    }
     kernel = programs.kernel("cast", defines)
     kernel.launch(x.size, x.size, _ORDER.index(target), call.buffer("x"), call.output("y"))
 

@@ -29,7 +29,7 @@ def transpose(call: Call) -> None:
         _scatter(call.gpu, source, target, sizes, perm)
 
 
-def turn(  # noqa: PLR0913 - two buffers and the three sizes of a batch of matrices
+def turn(
     gpu: Gpu, source: cl.Buffer | None, target: cl.Buffer, *, batch: int, rows: int, cols: int
 ) -> None:
     """Transpose each (rows, cols) matrix of a batch."""

@@ -15,7 +15,7 @@ def spmm_csr(call: Call) -> None:
     A batch-first x of many rows is turned into columns first: that reads it once along memory,
     while gathering from every row of it would read a cache line per element.
     """
-    rows, cols = call.inputs["weight"].shape
+    cols = call.inputs["weight"].shape[1]
     turned = bool(call.attributes["batch_first"])
     n = call.inputs["x"].shape[0 if turned else 1]
     if n < call.gpu.tuning.columns_from:
