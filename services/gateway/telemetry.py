@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from shared.contracts.errors import SuiteError
 
+STOP_POLL = 0.05  # [s] between two looks whether the server is to stop
+
 
 class ListenFailed(SuiteError):
     """The address of metrics and health cannot be listened on."""
@@ -47,7 +49,9 @@ def serve(listen: str, registry: CollectorRegistry, ready: Callable[[], bool]) -
     except (OSError, ValueError) as error:
         raise ListenFailed(f"cannot listen on {listen}: {error}") from None
     with server:
-        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(STOP_POLL,), name="metrics", daemon=True
+        )
         thread.start()
         try:
             yield server.server_port
