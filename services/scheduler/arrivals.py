@@ -76,12 +76,10 @@ def found(state: State, event: Found, now: float) -> Iterator[Instruction]:
         yield Discard(known.sequence)
         placing.release(state, known)
     state.jobs[name] = job = _new(state, name, event, now)
-    on_class = state.fleet.of(event.worker_class)
     expected = state.estimates.job(event.job, event.demand, event.worker_class)
     job.attempt, job.sequence = event.attempt, event.sequence
     job.worker_class, job.seconds = event.worker_class, expected.seconds
-    on_class.outstanding += 1
-    on_class.load += expected.seconds
+    state.fleet.occupy(event.worker_class, expected.seconds)
     placing.watch(state, job, now)
 
 

@@ -52,8 +52,7 @@ class Estimates:
         if not demand.work.steps:
             return Candidate(worker_class, UNKNOWN, Source.PRIOR)
         known = self.of_class(worker_class)
-        expected = cost.estimate(demand.work, known)
-        return Candidate(worker_class, expected.typical, _source(known))
+        return Candidate(worker_class, cost.typical(demand.work, known), _source(known))
 
     def variant(self, body: InferBody) -> Variant | None:
         """The variant that an inference names, by model or by the digest of its artifact."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.scheduler import demand
 from services.scheduler.demand import Demand
 from services.scheduler.instructions import Instruction
-from shared.contracts.v1.jobs import JobFinished, JobSubmitted
+from shared.contracts.v1.jobs import JobEvent, JobFinished, JobSubmitted
 from shared.contracts.v1.models import ModelManifest, Route
 from shared.contracts.v1.workers import DeviceProfile, Heartbeat, WorkerCard
 
@@ -142,6 +142,7 @@ Event = (
     | ProfileGone
     | Backlog
     | Tick
+    | JobEvent
     | JobFinished
     | Heartbeat
     | WorkerCard

@@ -17,7 +17,7 @@ class Worker:
     worker_class: str
     slots: int
     beat: float  # [s] when it was last heard
-    running: tuple[str, ...] = ()
+    running: set[str] = field(default_factory=set)  # jobs in hand, as far as it said
     free: int = 0
     kinds: tuple[str, ...] = ()
     operators: frozenset[str] = frozenset()
@@ -42,14 +42,6 @@ class WorkerClass:
     outstanding: int = 0  # placed and not finished
     load: float = 0.0  # [s] expected of what is outstanding
 
-    def room(self, per_slot: int) -> int:
-        """How many jobs may be placed now."""
-        return max(1, per_slot * self.slots) - self.outstanding if self.slots else 0
-
-    def wait(self) -> float:
-        """Seconds until a job placed now would start, as far as estimates go."""
-        return self.load / self.slots if self.slots else 0.0
-
     def runs(self, kind: str, operator: str) -> bool:
         """Whether its live workers said they take this kind of job, and this operator if any."""
         able = not operator or not self.operators or operator in self.operators
@@ -64,6 +56,9 @@ class Fleet:
     workers: dict[str, Worker] = field(default_factory=dict)
     classes: dict[str, WorkerClass] = field(default_factory=dict)
     ever: set[str] = field(default_factory=set)  # classes that had a live worker
+    waits: dict[str, float] = field(default_factory=dict)  # [s] until each live class could start
+    room: set[str] = field(default_factory=set)  # live classes that may be given work
+    slots: int = 0  # of all live workers
 
     def of(self, worker_class: str) -> WorkerClass:
         """A class, made when it is new."""
@@ -98,13 +93,33 @@ class Fleet:
             self.workers[beat.worker] = worker
         same = (worker.slots, worker.draining, worker.silent) == (beat.slots, beat.draining, False)
         worker.beat, worker.silent, worker.draining = now, False, beat.draining
-        worker.slots, worker.running = beat.slots, beat.running
+        worker.slots, worker.running = beat.slots, set(beat.running)
         before, worker.free = worker.free, beat.free
         of_class = self.of(beat.worker_class)
         if same and of_class.slots:
             of_class.free += worker.free - before if worker.live else 0
             return False
         return self._recount(beat.worker_class)
+
+    def started(self, name: str, key: str) -> None:
+        """A worker said that it took a job; its next heartbeat will say so too, or not."""
+        worker = self.workers.get(name)
+        if worker is not None:
+            worker.running.add(key)
+
+    def occupy(self, worker_class: str, seconds: float) -> None:
+        """Something that should take so long was placed."""
+        one = self.of(worker_class)
+        one.outstanding += 1
+        one.load += seconds
+        self._weigh(one)
+
+    def vacate(self, worker_class: str, seconds: float) -> None:
+        """It ended, or went elsewhere."""
+        one = self.of(worker_class)
+        one.outstanding -= 1
+        one.load = max(0.0, one.load - seconds) if one.outstanding else 0.0
+        self._weigh(one)
 
     def gone(self, name: str) -> Worker | None:
         """Forget a worker whose card disappeared; returns it with what it had in hand."""
@@ -146,4 +161,15 @@ class Fleet:
             self.ever.add(worker_class)
             one.kinds = frozenset(kind for w in mine for kind in w.kinds)
             one.operators = frozenset(name for w in mine for name in w.operators)
+        self.slots = sum(each.slots for each in self.classes.values())
+        self._weigh(one)
         return before != (one.slots, one.kinds, one.operators)
+
+    def _weigh(self, one: WorkerClass) -> None:
+        self.room.discard(one.name)
+        if not one.slots:
+            self.waits.pop(one.name, None)
+            return
+        self.waits[one.name] = one.load / one.slots
+        if one.outstanding < max(1, self.policy.queue_per_slot * one.slots):
+            self.room.add(one.name)

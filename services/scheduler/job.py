@@ -39,7 +39,9 @@ class Job:
     worker_class: str = ""  # where the last attempt went
     seconds: float = 0.0  # [s] expected there; what it adds to the load of the class
     sequence: int | None = None  # of the last attempt in EL_RUN
-    candidates: tuple[Candidate, ...] = ()  # classes that could run it, without their queues
+    candidates: tuple[Candidate, ...] = ()  # classes that could run it, the best first
+    lane: tuple[str, ...] = ()  # their names: jobs of one lane wait behind each other
+    best: float = 0.0  # [s] expected on the best of them
     pending: Place | Finish | None = None  # given, not confirmed
     retry_at: float | None = None  # [s] when `pending` is given again
     look_at: float = 0.0  # [s] when its record is read next
@@ -56,6 +58,17 @@ class Job:
         return self.message.body.operator if isinstance(self.message.body, OperatorBody) else ""
 
     @property
+    def subject(self) -> tuple[str | None, ...]:
+        """What it is about: jobs that agree in this and in their demand cost the same."""
+        match self.message.body:
+            case InferBody() as body:
+                return body.model, body.variant, body.artifact
+            case OperatorBody() as body:
+                return (body.operator,)
+            case _:
+                return ()
+
+    @property
     def pinned(self) -> str | None:
         """The class the client insists on."""
         return self.message.worker_class
@@ -64,8 +77,3 @@ class Job:
     def movable(self) -> bool:
         """Whether another class may run it than the one it was placed on."""
         return self.pinned is None and isinstance(self.message.body, InferBody | OperatorBody)
-
-    @property
-    def lane(self) -> tuple[str, ...]:
-        """The classes that could run it, in order: jobs of one lane wait behind each other."""
-        return tuple(candidate.worker_class for candidate in self.candidates)

@@ -9,7 +9,7 @@ from shared.bus.port import Entry, Inbound
 from shared.contracts import frame, subjects
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.subjects import Bucket
-from shared.contracts.v1.jobs import JobFinished, Status
+from shared.contracts.v1.jobs import JobEvent, JobFinished, Status
 from shared.contracts.v1.models import ModelManifest, Route
 from shared.contracts.v1.workers import DeviceProfile, Heartbeat, WorkerCard
 
@@ -31,6 +31,11 @@ def done(message: Inbound) -> Event:
         return JobFinished(job=job, tenant=tenant, kind="unknown", status=Status.FAILED)
 
 
+def started(message: Inbound) -> Event:
+    """A worker took a job in hand."""
+    return JobEvent.decode(message.data)
+
+
 def cancel(message: Inbound) -> Event:
     """Somebody wants a job stopped; the message names the tenant, empty means any."""
     return Cancelled(message.data.decode(errors="replace"), message.subject.rpartition(".")[2])
@@ -39,6 +44,7 @@ def cancel(message: Inbound) -> Event:
 BROADCASTS: tuple[tuple[str, Read], ...] = (
     (subjects.ALL_HEARTBEATS, heartbeat),
     (subjects.ALL_DONE, done),
+    (subjects.ALL_STARTED, started),
     (subjects.ALL_CANCELS, cancel),
 )
 

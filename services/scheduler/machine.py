@@ -28,7 +28,7 @@ from services.scheduler.events import (
 )
 from services.scheduler.instructions import DeadLetter, Finish, Instruction, Place, Return
 from services.scheduler.policy import DEFAULT, Policy
-from shared.contracts.v1.jobs import JobFinished
+from shared.contracts.v1.jobs import JobEvent, JobFinished
 from shared.contracts.v1.models import ModelManifest, Route
 from shared.contracts.v1.workers import DeviceProfile, Heartbeat, WorkerCard
 
@@ -67,6 +67,10 @@ class Machine:
                 return list(self._of_knowledge(event, now))
             case Backlog():
                 self._state.backlog = event.waiting
+                return []
+            case JobEvent():
+                if event.what == "started":
+                    self._state.fleet.started(event.worker, key(event.tenant, event.job))
                 return []
             case Tick():
                 return list(watch.ticked(self._state, now))
@@ -114,7 +118,7 @@ class Machine:
                 yield from watch.silent(self._state, [worker] if worker else [], now)
                 changed = worker is not None
         if changed:
-            yield from recovery.fleet_changed(self._state, now)
+            yield from recovery.reconsider(self._state, now)
             yield from routes.refreshed(self._state, list(self._state.estimates.models))
 
     def _of_knowledge(
@@ -126,15 +130,17 @@ class Machine:
         match event:
             case ModelManifest():
                 known.models[event.model] = event
+                yield from recovery.reconsider(self._state, now)
                 yield from routes.refreshed(self._state, [event.model])
             case ModelGone():
                 yield from routes.removed(self._state, event.model)
             case DeviceProfile():
                 known.profiled(event)
-                yield from recovery.fleet_changed(self._state, now)
+                yield from recovery.reconsider(self._state, now)
                 yield from routes.refreshed(self._state, list(known.models))
             case ProfileGone():
                 known.figures.pop(event.worker_class, None)
+                yield from recovery.reconsider(self._state, now)
                 yield from routes.refreshed(self._state, list(known.models))
             case Route():
                 self._state.routes[event.model] = event

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.estimates import UNKNOWN
 from services.scheduler.events import Placed
 from services.scheduler.fleet import SERVICE_CLASS
 from services.scheduler.instructions import Announce, Discard, Instruction, Place
@@ -15,15 +16,17 @@ def enqueue(state: State, job: Job, now: float) -> bool:
     """Queue a job under the classes that could run it now; True when it is first of its lane."""
     job.phase, job.since = Phase.WAITING, now
     job.candidates = _candidates(state, job)
+    job.lane = tuple([one.worker_class for one in job.candidates])
+    job.best = job.candidates[0].seconds if job.candidates else UNKNOWN
     return state.ready.add(job)
 
 
 def arrive(state: State, job: Job, now: float) -> Iterator[Instruction]:
     """Queue a job and place it at once when nothing is before it.
 
-    No other waiting job can be placed when this is called, so only this one is tried.
+    No other waiting job could be placed before this one came, so only this one is tried.
     """
-    if enqueue(state, job, now):
+    if enqueue(state, job, now) and state.fleet.room:
         chosen = choose(state, job)
         if chosen is not None:
             state.ready.remove(job)
@@ -32,43 +35,32 @@ def arrive(state: State, job: Job, now: float) -> Iterator[Instruction]:
 
 def dispatch(state: State, now: float) -> Iterator[Instruction]:
     """Place waiting jobs, in their order, while a class has room for one of them."""
-    choices: dict[str, Candidate] = {}
+    while state.fleet.room:
+        answers: dict[int, Candidate | None] = {}  # equal jobs share candidates, and so the answer
 
-    def wanted(job: Job) -> bool:
-        chosen = choose(state, job)
-        if chosen is not None:
-            choices[job.key] = chosen
-        return chosen is not None
+        def wanted(job: Job, answers: dict[int, Candidate | None] = answers) -> bool:
+            which = id(job.candidates)
+            if which not in answers:
+                answers[which] = choose(state, job)
+            return answers[which] is not None
 
-    while (job := state.ready.next(wanted)) is not None:
-        yield place(state, job, choices[job.key], now)
+        job = state.ready.next(wanted)
+        chosen = answers[id(job.candidates)] if job is not None else None
+        if job is None or chosen is None:
+            return
+        yield place(state, job, chosen, now)
 
 
 def choose(state: State, job: Job) -> Candidate | None:
-    """The class where a job would end first, if that class has room now.
-
-    None when it should wait: a full class may still be the faster one, and the backlog stays
-    orderable as long as it is not placed.
-    """
-    classes, per_slot = state.fleet.classes, state.policy.queue_per_slot
-    if not any(classes[one.worker_class].room(per_slot) > 0 for one in job.candidates):
-        return None
-    queued = [
-        Candidate(one.worker_class, one.seconds, one.source, classes[one.worker_class].wait())
-        for one in job.candidates
-        if classes[one.worker_class].slots
-    ]
-    first = assign.best(queued)
-    if first is None or classes[first.worker_class].room(per_slot) <= 0:
-        return None
-    return first
+    """The class to place a job on now; None when it should wait, where it stays orderable."""
+    fleet, others = state.fleet, max(0.0, state.ready.load - job.best)
+    return assign.choose(job.candidates, fleet.waits, fleet.room, others / max(1, fleet.slots))
 
 
 def place(state: State, job: Job, chosen: Candidate, now: float) -> Place:
     """Give the next attempt of a job to a class."""
-    on_class = state.fleet.of(chosen.worker_class)
-    on_class.outstanding += 1
-    on_class.load += chosen.seconds
+    reason = _reason(state, job, chosen)
+    state.fleet.occupy(chosen.worker_class, chosen.seconds)
     job.phase, job.since = Phase.PLACING, now
     job.attempt += 1
     job.worker_class, job.seconds = chosen.worker_class, chosen.seconds
@@ -81,7 +73,7 @@ def place(state: State, job: Job, chosen: Candidate, now: float) -> Place:
         attempt=job.attempt,
         digest=job.frame.digest,
         data=job.frame.data,
-        reason=_reason(job, chosen),
+        reason=reason,
         delivery=job.delivery,
         replaces=job.sequence,
     )
@@ -122,9 +114,7 @@ def watch(state: State, job: Job, now: float) -> None:
 def release(state: State, job: Job) -> None:
     """A placement no longer counts against its class."""
     if job.phase in (Phase.PLACING, Phase.RUNNING):
-        on_class = state.fleet.of(job.worker_class)
-        on_class.outstanding -= 1
-        on_class.load = max(0.0, on_class.load - job.seconds) if on_class.outstanding else 0.0
+        state.fleet.vacate(job.worker_class, job.seconds)
 
 
 def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
@@ -135,11 +125,16 @@ def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
 
 
 def _candidates(state: State, job: Job) -> tuple[Candidate, ...]:
-    classes = [job.pinned] if job.pinned else _able(state, job)
-    found = (state.estimates.job(job.message, job.demand, name) for name in classes)
-    for name in classes:
-        state.fleet.of(name)
-    return tuple(assign.order(found))
+    """Classes that could run a job, the best first; equal jobs get the same tuple."""
+    asked = (job.pinned, job.message.body.kind, job.subject, job.demand)
+    known = state.candidates.get(asked)
+    if known is None:
+        if len(state.candidates) >= state.policy.remembered:
+            state.candidates.clear()
+        classes = [job.pinned] if job.pinned else _able(state, job)
+        found = (state.estimates.job(job.message, job.demand, name) for name in classes)
+        known = state.candidates[asked] = tuple(assign.order(found))
+    return known
 
 
 def _able(state: State, job: Job) -> list[str]:
@@ -149,9 +144,9 @@ def _able(state: State, job: Job) -> list[str]:
     return [one.name for one in state.fleet.live() if one.runs(job.kind, job.operator)]
 
 
-def _reason(job: Job, chosen: Candidate) -> str:
+def _reason(state: State, job: Job, chosen: Candidate) -> str:
     if job.pinned:
         return f"{job.pinned}: the job is pinned to it"
     if job.kind in SERVICE_CLASS:
         return f"{chosen.worker_class}: it alone takes {job.kind} jobs"
-    return assign.reason(chosen, job.candidates)
+    return assign.reason(chosen, job.candidates, state.fleet.waits)

@@ -13,7 +13,7 @@ class Policy:
     beat: float = 0.5  # between two heartbeats of a worker
     missed: int = 3  # beats before a worker counts as silent
     ageing: float = 5.0  # of waiting that are worth one level of priority
-    return_every: float = 0.5  # between two rounds of giving jobs back
+    return_every: float = 0.25  # between two rounds of giving jobs back
     return_delay: float = 5.0  # until a job that was given back comes again
     retry: float = 0.5  # before an instruction that failed is given again
     look_after: float = 2.0  # of silence about a placed job before its record is read

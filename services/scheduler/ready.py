@@ -30,8 +30,7 @@ def level_of(
 
 def cost(job: Job) -> float:
     """What serving a job takes from its tenant's credit."""
-    seconds = min((one.seconds for one in job.candidates), default=QUANTUM)
-    return min(QUANTUM, max(CHEAPEST, seconds))
+    return min(QUANTUM, max(CHEAPEST, job.best))
 
 
 @dataclass(slots=True)
@@ -54,13 +53,15 @@ class _Tenant:
 
 @dataclass(slots=True)
 class Ready:
-    """The waiting jobs of all tenants."""
+    """The waiting jobs of all tenants; `load` is what they take together on their best classes."""
 
+    load: float = 0.0  # [s]
+    _count: int = 0
     _tenants: dict[str, _Tenant] = field(default_factory=dict)
     _ring: deque[_Tenant] = field(default_factory=deque)
 
     def __len__(self) -> int:
-        return sum(tenant.count for tenant in self._ring)
+        return self._count
 
     def add(self, job: Job) -> bool:
         """Queue a job; True when it is the first of its lane and so may be placed at once."""
@@ -72,6 +73,8 @@ class Ready:
         heap = tenant.lanes.setdefault(job.lane, [])
         heappush(heap, (job.order, job))
         tenant.count += 1
+        self._count += 1
+        self.load += job.best
         return heap[0][1] is job
 
     def remove(self, job: Job) -> None:
@@ -80,7 +83,7 @@ class Ready:
         heap = tenant.lanes.get(job.lane, []) if tenant else []
         for place, (_, one) in enumerate(heap):
             if one is job and tenant is not None:
-                self._drop(tenant, job.lane, heap, place)
+                self._drop(tenant, heap, place)
                 return
 
     def next(self, wanted: Wanted) -> Job | None:
@@ -88,10 +91,11 @@ class Ready:
         rounds = len(self._ring) + 1 if self._ring else 0
         for _ in range(rounds):
             tenant = self._ring[0]
-            job = next((head for head in tenant.heads() if wanted(head)), None)
+            heads = tenant.heads() if tenant.credit >= CHEAPEST else iter(())
+            job = next((head for head in heads if wanted(head)), None)
             if job is not None and tenant.credit >= cost(job):
                 tenant.credit -= cost(job)
-                self._drop(tenant, job.lane, tenant.lanes[job.lane], 0)
+                self._drop(tenant, tenant.lanes[job.lane], 0)
                 return job
             self._ring.rotate(-1)
             visited = self._ring[0]
@@ -104,6 +108,7 @@ class Ready:
         for tenant in self._ring:
             tenant.lanes.clear()
             tenant.count = 0
+        self.load, self._count = 0.0, 0
         return jobs
 
     def tenants(self) -> dict[str, int]:
@@ -115,9 +120,8 @@ class Ready:
         lanes = self._tenants[tenant].lanes.values()
         return [job for _, job in sorted((one for heap in lanes for one in heap), reverse=True)]
 
-    def _drop(
-        self, tenant: _Tenant, lane: tuple[str, ...], heap: list[tuple[Order, Job]], place: int
-    ) -> None:
+    def _drop(self, tenant: _Tenant, heap: list[tuple[Order, Job]], place: int) -> None:
+        job = heap[place][1]
         if place == 0:
             heappop(heap)
         else:
@@ -125,8 +129,10 @@ class Ready:
             heap.pop()
             heapify(heap)
         tenant.count -= 1
+        self._count -= 1
         if not heap:
-            del tenant.lanes[lane]
+            del tenant.lanes[job.lane]
+        self.load = max(0.0, self.load - job.best) if self._count else 0.0
         if tenant.count == 0:  # a tenant that leaves takes no credit with it
             del self._tenants[tenant.name]
             self._ring.remove(tenant)

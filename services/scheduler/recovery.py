@@ -21,8 +21,9 @@ def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]
         yield _again(state, job, now)
 
 
-def fleet_changed(state: State, now: float) -> Iterator[Instruction]:
-    """Classes came, went or learned: queue everything anew and leave the dead classes."""
+def reconsider(state: State, now: float) -> Iterator[Instruction]:
+    """Classes came, went or were measured: queue everything anew and leave the dead classes."""
+    state.candidates.clear()
     for job in state.ready.drain():
         placing.enqueue(state, job, now)
     yield from placing.dispatch(state, now)

@@ -9,6 +9,7 @@ from services.scheduler.job import Job
 from services.scheduler.policy import Policy
 from services.scheduler.ready import Ready
 from shared.contracts.v1.models import Route
+from shared.placement.assign import Candidate
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class State:
     held: set[int] = field(default_factory=set)  # deliveries of EL_JOBS not yet acknowledged
     ready: Ready = field(default_factory=Ready)
     estimates: Estimates = field(default_factory=Estimates)
+    candidates: dict[object, tuple[Candidate, ...]] = field(default_factory=dict)  # by equal work
     routes: dict[str, Route] = field(default_factory=dict)  # as published, by model
     ended: OrderedDict[str, str] = field(default_factory=OrderedDict)  # key -> digest
     first_seen: OrderedDict[str, float] = field(default_factory=OrderedDict)  # key -> [s]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from services.scheduler import ending, recovery
+from services.scheduler import ending, placing, recovery
 from services.scheduler.events import Looked
 from services.scheduler.fleet import Worker
 from services.scheduler.instructions import Instruction, Look, Return
@@ -19,19 +19,20 @@ def ticked(state: State, now: float) -> Iterator[Instruction]:
     yield from silent(state, state.fleet.fall_silent(now), now)
     for job in list(state.jobs.values()):
         yield from _due(state, job, now)
+    yield from placing.dispatch(state, now)  # a longer backlog may be worth a slower class
     yield from _give_back(state, now)
 
 
 def silent(state: State, workers: list[Worker], now: float) -> Iterator[Instruction]:
     """Workers are lost: what they had in hand is placed again at once."""
     for worker in workers:
-        held, worker.running = worker.running, ()
-        for name in held:
+        held, worker.running = worker.running, set()
+        for name in sorted(held):
             job = state.jobs.get(name)
             if job is not None:
                 yield from recovery.lost(state, job, f"{worker.name} fell silent", now)
     if workers:
-        yield from recovery.fleet_changed(state, now)
+        yield from recovery.reconsider(state, now)
 
 
 def looked(state: State, event: Looked, now: float) -> Iterator[Instruction]:
@@ -85,13 +86,14 @@ def _give_back(state: State, now: float) -> Iterator[Instruction]:
     Others may wait in the stream behind them; with one tenant alone half the window is its share.
     """
     policy = state.policy
-    full = len(state.held) >= policy.window and state.backlog > 0
+    full = len(state.held) > 0.75 * policy.window and state.backlog > 0  # it drains meanwhile
     if not full or now - state.returned < policy.return_every:
         return
     state.returned = now
     counts = state.ready.tenants()
     share, most = policy.window // max(2, len(counts)), policy.window // 4
-    delay = max(policy.return_delay, state.backlog * policy.return_every / most)
+    rounds = state.backlog / most  # until the end of the stream was seen; twice that, to be sure
+    delay = max(policy.return_delay, 2.0 * rounds * policy.return_every)
     for tenant, count in counts.items():
         excess = min(count - share, most)
         for job in state.ready.latest(tenant)[: max(0, excess)]:

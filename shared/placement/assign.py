@@ -1,64 +1,96 @@
-"""Which class: order them by when they would be finished, and say why with the numbers."""
+"""Which class: by when the work would be finished there, with the numbers as the reason."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from shared.placement.hardware import CPU_CLASS, Source
 
 SWITCH_GAIN = 0.15  # share a rival must be faster by before a standing choice is left
+SPILL = 8.0  # times slower that a class may be and still relieve a full one: it adds an eighth
+NO_QUEUES: Mapping[str, float] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A class that could do the work: how long the work takes there, and what is before it."""
+class Candidate(NamedTuple):
+    """A class that could do the work, and how long the work itself takes there."""
 
     worker_class: str
-    seconds: float  # [s] of the work itself
+    seconds: float  # [s]
     source: Source
-    wait: float = 0.0  # [s] until the work could start
 
     @property
-    def finish(self) -> float:
-        """Seconds from now until the work is done."""
-        return self.wait + self.seconds
-
-
-def _rank(candidate: Candidate) -> tuple[bool, float, bool, str]:
-    guessed = candidate.source is Source.PRIOR and candidate.worker_class != CPU_CLASS
-    finish = candidate.wait + candidate.seconds
-    return guessed, finish, candidate.worker_class != CPU_CLASS, candidate.worker_class
+    def guessed(self) -> bool:
+        """Nobody has measured this class. The CPU counts as known: it always works."""
+        return self.source is Source.PRIOR and self.worker_class != CPU_CLASS
 
 
 def order(candidates: Iterable[Candidate], *, standing: str | None = None) -> list[Candidate]:
-    """Classes by expected finish, the best first.
+    """Idle classes by their seconds, the best first, guessed ones behind all others.
 
-    Classes nobody has measured come last, but for the CPU, whose prior is trusted to work. The
-    `standing` class stays first unless another one is faster by more than `SWITCH_GAIN`.
+    The `standing` class stays first unless another one is faster by more than `SWITCH_GAIN`.
     """
     ranked = sorted(candidates, key=_rank)
-    if standing is None or not ranked or ranked[0].worker_class == standing:
-        return ranked
     held = next((one for one in ranked if one.worker_class == standing), None)
-    if held is None or (held.source is Source.PRIOR and ranked[0].source is not Source.PRIOR):
+    if held is None or held.guessed != ranked[0].guessed:
         return ranked
-    if ranked[0].finish < held.finish * (1.0 - SWITCH_GAIN):
+    if ranked[0].seconds < held.seconds * (1.0 - SWITCH_GAIN):
         return ranked
     return [held, *(one for one in ranked if one is not held)]
 
 
-def best(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The first of `order`, without sorting; None when there is no candidate."""
-    return min(candidates, key=_rank, default=None)
+def choose(
+    candidates: Sequence[Candidate],
+    waits: Mapping[str, float],
+    room: Collection[str],
+    backlog: float = 0.0,
+) -> Candidate | None:
+    """The class to place work on now, or None when waiting for a full class is better.
+
+    Among classes with room the one that ends first is taken, unless a full class would end the
+    work sooner still. A full class is relieved by a slower one (by at most `SPILL`, guessed or not)
+    when that ends before the full class has worked off what waits for it.
+
+    Args:
+        candidates: in the order of `order`.
+        waits: seconds until a class could start; a class that is absent has no live worker.
+        room: classes that may be given work.
+        backlog: [s] that the classes together need for everything else that waits.
+    """
+    best: Candidate | None = None
+    full: Candidate | None = None
+    best_finish = full_finish = float("inf")
+    for one in candidates:
+        wait = waits.get(one.worker_class)
+        if wait is None:
+            continue
+        finish = wait + one.seconds
+        if one.worker_class not in room:
+            if finish < full_finish:
+                full, full_finish = one, finish
+        elif finish < best_finish and (best is None or not one.guessed):
+            best, best_finish = one, finish
+    if best is None or full is None or (best_finish <= full_finish and not best.guessed):
+        return best
+    relieves = backlog > 0.0 and best.seconds <= SPILL * full.seconds
+    return best if relieves and best_finish <= full_finish + backlog else None
 
 
-def reason(chosen: Candidate, candidates: Iterable[Candidate]) -> str:
+def reason(
+    chosen: Candidate, candidates: Iterable[Candidate], waits: Mapping[str, float] = NO_QUEUES
+) -> str:
     """One sentence: the chosen class with its numbers, and the nearest rival with its own."""
-    others = [one for one in candidates if one.worker_class != chosen.worker_class]
-    rival = best(others)
-    told = f"{chosen.worker_class} ends in {_told(chosen)}"
-    return f"{told}; next {rival.worker_class} in {_told(rival)}" if rival else f"{told}; no rival"
+    rivals = [one for one in candidates if one.worker_class != chosen.worker_class]
+    told = f"{chosen.worker_class} ends in {_told(chosen, waits)}"
+    if not rivals:
+        return f"{told}; no rival"
+    rival = min(rivals, key=lambda one: waits.get(one.worker_class, 0.0) + one.seconds)
+    return f"{told}; next {rival.worker_class} in {_told(rival, waits)}"
 
 
-def _told(candidate: Candidate) -> str:
-    wait = f" after {candidate.wait * 1e3:.3g} ms of queue" if candidate.wait else ""
-    return f"{candidate.finish * 1e3:.3g} ms{wait} ({candidate.source})"
+def _rank(one: Candidate) -> tuple[bool, float, bool, str]:
+    return one.guessed, one.seconds, one.worker_class != CPU_CLASS, one.worker_class
+
+
+def _told(one: Candidate, waits: Mapping[str, float]) -> str:
+    wait = waits.get(one.worker_class, 0.0)
+    queue = f" with {wait * 1e3:.3g} ms of queue" if wait else ""
+    return f"{(wait + one.seconds) * 1e3:.3g} ms{queue} ({one.source})"

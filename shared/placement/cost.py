@@ -41,20 +41,31 @@ class Estimate:
 
 def estimate(work: Work, figures: DeviceFigures) -> Estimate:
     """Time of `work` on a device, with its interval."""
-    low = typical = high = 0.0
+    low = high = 0.0
     for step in work.steps:
         rate = figures.spmm_rate if step.sparse else figures.gemm_rate
         bandwidth, launch = figures.copy_bandwidth, figures.launch
         flops, moved = step.cost.flops, step.cost.bytes
         low += launch.low + max(moved / bandwidth.high, flops / rate.high)
-        typical += launch.typical + max(moved / bandwidth.typical, flops / rate.typical)
         high += launch.high + max(moved / bandwidth.low, flops / rate.low)
     up, down = figures.upload_bandwidth, figures.download_bandwidth
     return Estimate(
-        typical=typical * work.repeat + work.upload / up.typical + work.download / down.typical,
+        typical=typical(work, figures),
         low=low * work.repeat + work.upload / up.high + work.download / down.high,
         high=high * work.repeat + work.upload / up.low + work.download / down.low,
     )
+
+
+def typical(work: Work, figures: DeviceFigures) -> float:
+    """The typical time of `estimate` alone [s]: all that a placement needs."""
+    bandwidth, launch = figures.copy_bandwidth.typical, figures.launch.typical
+    dense, sparse = figures.gemm_rate.typical, figures.spmm_rate.typical
+    total = 0.0
+    for step in work.steps:
+        flops = step.cost.flops / (sparse if step.sparse else dense)
+        total += launch + max(step.cost.bytes / bandwidth, flops)
+    up, down = figures.upload_bandwidth.typical, figures.download_bandwidth.typical
+    return total * work.repeat + work.upload / up + work.download / down
 
 
 def seconds_per_row(one: Estimate, many: Estimate, rows: int) -> float:
