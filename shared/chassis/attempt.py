@@ -72,7 +72,7 @@ class Attempts:
                 await self._handle(delivery)
                 group.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True), anyio.move_on_after(GIVE_BACK):
+            with anyio.move_on_after(GIVE_BACK, shield=True), contextlib.suppress(SuiteError):
                 await delivery.nak()
             raise
         except Exception as error:  # the bus failed under us: the broker will deliver again

@@ -1,6 +1,9 @@
 """A whole worker around a backend: artifacts, durable jobs, interactive calls."""
 
+import os
+
 import anyio
+import structlog
 import threadpoolctl  # type: ignore[import-untyped]  # it has no stubs
 
 from shared.bus.port import Bus
@@ -12,7 +15,11 @@ from shared.contracts.v1.workers import WorkerCard
 from shared.operators import catalog
 from shared.operators.spec import Backend
 
+GUARD_EVERY = 1.0  # [s]
+HUNG = 1  # exit code
 BLAS_THREADS = 1  # a spinning pool of two costs more than it gives; workers share the cores
+
+log = structlog.get_logger()
 
 
 async def serve(bus: Bus, backend: Backend, card: WorkerCard, settings: WorkerSettings) -> None:
@@ -27,8 +34,19 @@ async def serve(bus: Bus, backend: Backend, card: WorkerCard, settings: WorkerSe
     device = DeviceThread(backend)
     try:
         async with artifacts.keep(bus, device) as held, anyio.create_task_group() as group:
+            group.start_soon(_guard, device, settings.device_patience)
             group.start_soon(interactive.serve, bus, whole, held, device)
             handler = BackendHandler(device, held)
             await worker.serve(bus, whole, handler, settings, loaded=held.digests)
     finally:
         device.close()
+
+
+async def _guard(device: DeviceThread, patience: float) -> None:
+    """End the process when a device call hangs: its thread cannot be stopped, and the heartbeats
+    of the loop must not keep its job alive. The broker delivers the job again, elsewhere."""
+    while True:
+        await anyio.sleep(GUARD_EVERY)
+        if device.stuck(patience):
+            log.critical("device.hung", backend=device.backend.name, patience_s=patience)
+            os._exit(HUNG)

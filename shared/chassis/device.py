@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class DeviceThread:
         self.backend = backend
         self._bound = bool(getattr(backend, "thread_bound", False))
         self._lock = threading.Lock()
+        self._since: float | None = None  # start of the call that runs now
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"device-{backend.name}")
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -73,13 +75,22 @@ class DeviceThread:
             if mine:
                 self._lock.release()
 
+    def stuck(self, limit: float) -> bool:
+        """Whether one call has run for more than `limit` seconds: the device hangs."""
+        since = self._since
+        return since is not None and time.monotonic() - since > limit
+
     def close(self) -> None:
         """Take no more work; what runs is left to end by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _locked(self, work: Callable[[], T]) -> T:
         with self._lock:
-            return work()
+            self._since = time.monotonic()
+            try:
+                return work()
+            finally:
+                self._since = None
 
 
 def _next(work: Generator[float, None, T]) -> "float | Finished[T]":

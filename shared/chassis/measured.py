@@ -45,15 +45,18 @@ def operator(
     """
     transfers = min(repeat, TRANSFERS)
     holder = _Holder(backend)
+
+    def upload() -> None:
+        holder.upload(tensors)
+
+    def call() -> None:
+        holder.keep(backend.run(spec, holder.inputs, attributes))
+
     try:
-        upload = [_timed(backend, lambda: holder.upload(tensors)) for _ in range(transfers)]
-
-        def call() -> None:
-            holder.keep(backend.run(spec, holder.inputs, attributes))
-
-        samples = yield from _repeat(backend, call, repeat)
-        download = [_timed(backend, holder.download) for _ in range(transfers)]
-        return Measured(holder.hosted, samples, tuple(upload), tuple(download))
+        uploads = yield from _repeat(backend, upload, transfers, (0.0, 0.1))
+        samples = yield from _repeat(backend, call, repeat, (0.1, 0.9))
+        downloads = yield from _repeat(backend, holder.download, transfers, (0.9, 1.0))
+        return Measured(holder.hosted, samples, uploads, downloads)
     finally:
         holder.release()
 
@@ -72,7 +75,7 @@ def network(
         nonlocal outputs
         outputs = loaded.run(tensors)
 
-    samples = yield from _repeat(loaded.backend, call, repeat)
+    samples = yield from _repeat(loaded.backend, call, repeat, (0.0, 1.0))
     if not trace:
         return Measured(outputs, samples)
     traces = []
@@ -140,9 +143,14 @@ def _timed(backend: Backend, work: Callable[[], None]) -> float:
 
 
 def _repeat(
-    backend: Backend, call: Callable[[], None], repeat: int
+    backend: Backend, call: Callable[[], None], repeat: int, span: tuple[float, float]
 ) -> Generator[float, None, tuple[float, ...]]:
-    """Time `repeat` calls after one warm-up (none before a single one), a slice at a time."""
+    """Time `repeat` calls after one warm-up (none before a single one), a slice at a time.
+
+    Args:
+        span: the share of the job that is done before and after.
+    """
+    first, last = span
     backend.synchronize()
     if repeat > 1:
         _timed(backend, call)
@@ -151,7 +159,7 @@ def _repeat(
     while len(samples) < repeat:
         samples.append(_timed(backend, call))
         if perf_counter() > until and len(samples) < repeat:
-            yield len(samples) / repeat
+            yield first + (last - first) * len(samples) / repeat
             until = perf_counter() + SLICE
     return tuple(samples)
 

@@ -57,6 +57,7 @@ class WorkerSettings(BusSettings):
     worker_class: Token | None = None  # None: the service's own class
     slots: int | None = Field(default=None, ge=1, le=256)  # None: what the service's card says
     attempts: int = Field(default=4, ge=1, le=100)  # deliveries before a job is a dead letter
+    device_patience: float = Field(default=300.0, gt=0.0)  # [s] of one device call before it hangs
     retry_delay: float = Field(default=0.5, ge=0.0, le=60.0)  # [s] before the second attempt
 
 

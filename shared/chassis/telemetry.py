@@ -39,6 +39,12 @@ def _identity(service: str, worker: str) -> Processor:
 
 
 def _renderer(*, pretty: bool) -> list[Processor]:
+    """Tracebacks come without local variables: those hold what callers sent."""
     if pretty:
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+    transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [
+        structlog.processors.ExceptionRenderer(transform),
+        structlog.processors.JSONRenderer(),
+    ]

@@ -141,6 +141,20 @@ async def test_a_cancelled_measurement_frees_the_device_within_a_slice(
     assert len(house.backend.runs) < 10_000
 
 
+async def test_a_device_call_that_hangs_is_noticed_while_it_does(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        await house.add("scale", scaling())
+        house.backend.gate.clear()
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, house, InferBody(model="scale"))
+            await anyio.wait_all_tasks_blocked()
+            during = house.device.stuck(0.0), house.device.stuck(60.0)
+            house.backend.gate.set()
+
+        assert during == (True, False)
+        assert not house.device.stuck(0.0)
+
+
 @pytest.mark.parametrize(
     ("body", "error", "says"),
     [
