@@ -112,7 +112,7 @@ def _list(manifests: "list[ModelManifest]") -> "Table":
             first = number == 0
             model = manifest.model if first else ""
             served = ("yes" if manifest.loaded else "no") if first else ""
-            row = (variant.name, variant.method, f"{variant.weight_bytes:,}", _verdict(variant))
+            row = (variant.name, variant.method, f"{variant.weight_bytes:,}", _reason(variant))
             shown.add_row(model, served, *row)
     return shown
 
@@ -140,8 +140,5 @@ def _details(manifest: "ModelManifest", route: "Route | None") -> "Group":
     return Group(*head, _list([manifest]), *measured, *places)
 
 
-def _verdict(variant: "Variant") -> str:
-    verdict = variant.verdict
-    if verdict is None:
-        return ""
-    return f"{'accepted' if verdict.accepted else 'refused'}: {verdict.reason}"
+def _reason(variant: "Variant") -> str:
+    return variant.verdict.reason if variant.verdict else ""

@@ -28,7 +28,7 @@ class Choice(StrEnum):
 
 
 Ports = Annotated[Choice, typer.Option(help="8001, 8002 and 4222, or free ones.")]
-Data = Annotated[Path, typer.Option(help="Folder of the broker's store and the caches.")]
+Data = Annotated[Path, typer.Option(help="Folder of the broker's store.")]
 CpuWorkers = Annotated[int, typer.Option(min=0, max=256, help="CPU worker processes.")]
 GpuWorkers = Annotated[int, typer.Option(min=0, max=16, help="GPU worker processes.")]
 NatsUrl = Annotated[

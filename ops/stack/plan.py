@@ -10,7 +10,7 @@ from ops.stack.process import Program
 
 GRACE_SECONDS = 5.0  # [s] a service may take to finish the jobs in hand
 SINGLE = ("scheduler", "gateway", "profiler", "compressor")
-NO_DEVICE = 69  # exit code of the GPU worker (EX_UNAVAILABLE of sysexits.h): nothing to run on
+NO_DEVICE = 4  # exit code of the GPU worker: its device is not usable, trying again changes nothing
 FINAL = {
     NO_DEVICE: "no usable OpenCL device (`ellesmere doctor` says why); CPU workers serve alone"
 }
@@ -68,7 +68,6 @@ def service_programs(settings: StackSettings) -> list[Program]:
         "ELLESMERE_LISTEN": settings.grpc,
         "ELLESMERE_METRICS": settings.metrics,
         "ELLESMERE_ADDRESS": settings.grpc,
-        "ELLESMERE_CACHE": str(settings.data / "cache"),
         "ELLESMERE_GRACE": str(GRACE_SECONDS),
         "ELLESMERE_WORKER": "",  # as if not set: every process needs a name of its own
         "ELLESMERE_WORKER_CLASS": "",

@@ -1,0 +1,185 @@
+"""Doors of a running stack: our client, stock Triton client, plain NATS, the command line."""
+
+import io
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.client.client import Client
+from shared.contracts.errors import InvalidTensor, ModelNotReady, UnknownModel
+from tests.system import networks, processes
+from tests.system.networks import Classifier
+from tests.system.processes import Running
+
+pytestmark = pytest.mark.system
+HERE = Path(__file__).parent
+
+
+async def test_client_gets_what_numpy_computes(
+    stack: Running, model: str, network: Classifier
+) -> None:
+    x, _ = networks.samples(network, np.random.default_rng(1))
+
+    async with Client(stack.grpc) as client:
+        outputs = await client.infer(model, {"x": x})
+
+    np.testing.assert_allclose(outputs["scores"], network.scores(x), rtol=1e-4, atol=1e-3)
+
+
+def test_stock_triton_clients_get_right_answers_all_at_once(
+    stack: Running, model: str, network: Classifier
+) -> None:
+    x, _ = networks.samples(network, np.random.default_rng(2))
+    held = io.BytesIO()
+    np.savez(held, x=x, scores=network.scores(x))
+
+    ended = subprocess.run(
+        [sys.executable, HERE / "triton_calls.py", stack.grpc, model],
+        input=held.getvalue(),
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr.decode()
+
+
+def test_plain_nats_publishes_a_job_and_reads_the_exact_result(stack: Running) -> None:
+    ended = subprocess.run(
+        [sys.executable, HERE / "plain_nats.py", stack.nats, "plain-1"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert json.loads(ended.stdout) == {
+        "stream": "EL_JOBS",
+        "status": "succeeded",
+        # [0 2 0; 0 0 0; 1 0 -3] times [1 10; 2 20; 3 30]
+        "y": [[4.0, 40.0], [0.0, 0.0], [-8.0, -80.0]],
+        "exact": True,
+    }
+
+
+async def test_unknown_model_is_named_with_those_that_exist(stack: Running, model: str) -> None:
+    async with Client(stack.grpc) as client:
+        with pytest.raises(UnknownModel, match=model):
+            await client.infer("nosuch", {"x": np.zeros((1, 32), np.float32)})
+
+
+async def test_bad_tensors_are_refused_and_the_next_call_works(stack: Running, model: str) -> None:
+    async with Client(stack.grpc) as client:
+        with pytest.raises(InvalidTensor, match="33"):
+            await client.infer(model, {"x": np.zeros((1, 33), np.float32)})
+        with pytest.raises(InvalidTensor, match="FP64"):
+            await client.infer(model, {"x": np.zeros((1, 32), np.float64)})
+        with pytest.raises(InvalidTensor, match="pixels"):
+            await client.infer(model, {"pixels": np.zeros((1, 32), np.float32)})
+
+        outputs = await client.infer(model, {"x": np.zeros((1, 32), np.float32)})
+
+    assert outputs["scores"].tolist() == [[0.0, 0.0, 0.0, 0.0]]
+
+
+async def test_unloaded_model_is_not_ready_until_it_is_loaded(
+    stack: Running, network: Classifier
+) -> None:
+    x = np.ones((1, 32), np.float32)
+
+    async with Client(stack.grpc) as client:
+        await client.add_model("sleeper", network.onnx())
+        await client.unload("sleeper")
+        with pytest.raises(ModelNotReady):
+            await client.infer("sleeper", {"x": x})
+        await client.load("sleeper")
+        outputs = await client.infer("sleeper", {"x": x})
+
+    np.testing.assert_allclose(outputs["scores"], network.scores(x), rtol=1e-4, atol=1e-3)
+
+
+def test_metrics_and_health_answer_over_http(stack: Running) -> None:
+    with urllib.request.urlopen(f"http://{stack.ready['metrics']}/metrics", timeout=5) as reply:
+        text = reply.read().decode()
+    with urllib.request.urlopen(f"http://{stack.ready['metrics']}/healthz", timeout=5) as reply:
+        assert reply.status == 200
+
+    assert "ellesmere_" in text
+
+
+def test_command_line_adds_runs_shows_and_removes_a_model(
+    stack: Running, network: Classifier, tmp_path: Path
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(network.onnx())
+    x = np.ones((2, 32), np.float32)
+    np.save(tmp_path / "x.npy", x)
+
+    def call(*arguments: str) -> dict[str, object]:
+        ended = processes.command(*arguments, "--json", address=stack.grpc)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    added = call("model", "add", "typed", str(tmp_path / "net.onnx"))
+    call("infer", "typed", "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npz"))
+    listed = call("model", "list")
+    call("model", "remove", "typed")
+    left = call("model", "list")
+
+    assert added["model"] == "typed"
+    scores = np.load(tmp_path / "y.npz")["scores"]
+    np.testing.assert_allclose(scores, network.scores(x), rtol=1e-4, atol=1e-3)
+    assert "typed" in {item["model"] for item in listed["models"]}
+    assert "typed" not in {item["model"] for item in left["models"]}
+
+
+def test_compression_is_accepted_when_it_holds_and_refused_when_it_does_not(
+    stack: Running, model: str, network: Classifier, tmp_path: Path
+) -> None:
+    x, labels = networks.samples(network, np.random.default_rng(3))
+    held = tmp_path / "held.npz"
+    np.savez(held, x=x, labels=labels)
+
+    def verdict(*options: str) -> dict[str, object]:
+        arguments = ("compress", model, "--data", str(held), "--objective", "size", "--json")
+        ended = processes.command(*arguments, *options, address=stack.grpc)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)["report"]["verdict"]
+
+    kept = verdict("--method", "int8", "--max-drop", "0.1")
+    refused = verdict("--method", "prune_csr", "--sparsity", "0.98", "--max-drop", "0.01")
+    shown = processes.command("model", "show", model, "--json", address=stack.grpc)
+
+    assert kept["accepted"]
+    assert kept["bytes"] < kept["baseline_bytes"] / 3
+    assert not refused["accepted"]
+    assert refused["accuracy"] < refused["baseline_accuracy"] - 0.01
+    variants = [item["name"] for item in json.loads(shown.stdout)["variants"]]
+    assert variants == ["dense", "int8"]
+
+
+def test_failed_job_leaves_with_code_1_and_its_reason(stack: Running, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", a=np.ones(3, np.float32), b=np.ones(4, np.float32))
+
+    ended = processes.command(
+        *("submit", "--operator", "add", "--tensors", str(tmp_path / "bad.npz"), "--wait"),
+        address=stack.grpc,
+    )
+
+    assert ended.returncode == 1
+    assert "error: [EL-1102]" in ended.stderr
+    assert "hint:" in ended.stderr
+
+
+def test_status_and_doctor_see_the_stack(stack: Running) -> None:
+    status = json.loads(processes.command("status", "--json", address=stack.grpc).stdout)
+    doctor = json.loads(processes.command("doctor", "--json", address=stack.grpc).stdout)
+
+    pids = {worker["card"]["pid"] for worker in status["workers"]}
+    assert set(stack.pids("cpu-worker")) <= pids
+    seen = {check["check"]: check["verdict"] for check in doctor["checks"]}
+    assert seen["stack"] == "ok"

@@ -1,0 +1,141 @@
+"""Killing processes of a running stack loses nothing and leaves nothing."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import nats
+import numpy as np
+import psutil
+import pytest
+from nats.aio.msg import Msg
+
+from ops.stack import broker
+from shared.client.client import Client
+from shared.contracts.v1.jobs import OperatorBody, Status
+from shared.tensors import layouts
+from tests.system import processes
+from tests.system.networks import Classifier
+from tests.system.processes import Running
+
+pytestmark = pytest.mark.system
+JOBS = 100
+SIDE = 256
+
+
+async def until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Wait for other processes: they have no event of ours to set."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - polls the outside
+            await asyncio.sleep(0.02)
+
+
+async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: Running) -> None:
+    announced: Counter[str] = Counter()
+    listener = await nats.connect(stack.nats)
+    weight = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE) % 7
+    body = OperatorBody(operator="gemm_f32", repeat=200)  # some tens of milliseconds of work
+
+    async def note(message: Msg) -> None:
+        announced[message.subject] += 1
+
+    async def submit(client: Client, number: int) -> None:
+        x = np.full((1, SIDE), number, np.float32)
+        tensors = {"x": layouts.dense(x), "weight": layouts.dense(weight)}
+        await client.submit(body, tensors, job_id=f"kill-{number}", worker_class="cpu")
+
+    await listener.subscribe("el.v1.done.faults.*", cb=note)
+    async with Client(stack.grpc, tenant="faults") as client:
+        await asyncio.gather(*(submit(client, number) for number in range(JOBS)))
+        await until(lambda: len(announced) >= 10)
+        victim = (await _workers(client))[0]
+        os.kill(victim, signal.SIGKILL)
+        results = [await client.result(f"kill-{number}", timeout=60) for number in range(JOBS)]
+
+        assert len(announced) < JOBS or victim not in await _workers(client)
+
+    for number, (record, tensors) in enumerate(results):
+        assert record.status is Status.SUCCEEDED
+        np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
+    await until(lambda: len(announced) == JOBS)
+    assert set(announced.values()) == {1}
+    await listener.close()
+
+
+async def test_killed_worker_is_started_again_and_said_so(stack: Running) -> None:
+    async with Client(stack.grpc) as client:
+        before = await _workers(client)
+        os.kill(before[0], signal.SIGKILL)
+
+        async with asyncio.timeout(30):
+            while len(set(await _workers(client)) - {before[0]}) < len(before):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    said = await asyncio.to_thread(stack.log.read_text)
+    assert f"(pid {before[0]}) was killed by SIGKILL" in said
+    assert "runs again" in said
+
+
+def test_sigterm_ends_every_process_with_code_0_and_models_survive(
+    tmp_path: Path, network: Classifier
+) -> None:
+    options = ("--cpu-workers", "1", "--gpu-workers", "0")
+
+    with processes.up(tmp_path, *options) as first:
+        family = first.family()
+        asyncio.run(_add(first.grpc, network))
+        code = first.stop()
+
+    assert code == 0
+    assert [process for process in family if process.is_running()] == []
+    with processes.up(tmp_path, *options) as second:
+        scores = asyncio.run(_infer(second.grpc))
+    np.testing.assert_allclose(
+        scores, network.scores(np.ones((1, 32), np.float32)), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_killed_command_takes_its_stack_along_but_not_a_broker_of_others(tmp_path: Path) -> None:
+    with broker.Broker(tmp_path / "nats") as others:
+        options = ("--cpu-workers", "1", "--gpu-workers", "0", "--nats-url", others.url)
+        with processes.up(tmp_path, *options) as running:
+            family = running.family()
+            running.process.kill()
+
+            _, alive = psutil.wait_procs(family, timeout=20)
+
+        assert alive == []
+        assert running.nats == others.url
+        assert "nats" not in running.ready["pids"]
+        assert others.healthy()
+
+
+def test_second_stack_in_the_same_folder_is_refused(stack: Running) -> None:
+    folder = str(stack.ready["data"])
+
+    ended = processes.command("up", "--ports", "auto", "--data", folder, address=stack.grpc)
+
+    assert ended.returncode == 3
+    assert "error: [EL-1211]" in ended.stderr
+
+
+async def _workers(client: Client) -> list[int]:
+    """Process ids of the live CPU workers."""
+    state = await client.status()
+    return [item.card.pid for item in state.workers if item.card.service == "cpu-worker"]
+
+
+async def _add(grpc: str, network: Classifier) -> None:
+    async with Client(grpc) as client:
+        await client.add_model("keeper", network.onnx())
+
+
+async def _infer(grpc: str) -> np.ndarray:
+    async with Client(grpc) as client:
+        async with asyncio.timeout(30):
+            while not await client.ready("keeper"):  # noqa: ASYNC110 - polls the outside
+                await asyncio.sleep(0.05)
+        return (await client.infer("keeper", {"x": np.ones((1, 32), np.float32)}))["scores"]
