@@ -120,8 +120,9 @@ BUCKETS = {
 }
 
 CONSUMERS = (
-    # A mistake in the scheduler must not kill jobs, so it may fail for ever.
-    ConsumerPlan(Stream.JOBS, SCHEDULER, subjects.ALL_JOBS, 5.0, None, 256),
+    # A mistake in the scheduler must not kill jobs, so it may fail for ever. It bounds itself what
+    # it holds; jobs given back for a while count as pending, and must not hide those behind them.
+    ConsumerPlan(Stream.JOBS, SCHEDULER, subjects.ALL_JOBS, 5.0, None, 20_000),
     ConsumerPlan(Stream.ADVISORIES, DEAD_LETTERS, ">", 30.0, None, 256),
 )
 
