@@ -84,6 +84,7 @@ class Broker:
             BrokerFailed: it ended, or is not healthy within 15 s; holds the last lines of its log.
         """
         config = configure(self.folder, port=self.port)
+        self.monitor = ""
         # An own session: Ctrl-C in a terminal must reach the services first, then the broker.
         self._process = subprocess.Popen(
             [find(), "-c", config],
@@ -101,7 +102,7 @@ class Broker:
 
     def healthy(self) -> bool:
         """Whether it answers and its store works."""
-        if not self.monitor and not self._read_ports():
+        if self.pid is None or (not self.monitor and not self._read_ports()):
             return False
         try:
             with urllib.request.urlopen(f"{self.monitor}/healthz", timeout=2.0) as reply:

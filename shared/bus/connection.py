@@ -65,6 +65,7 @@ class Connection:
         self.restore: Callable[[], Awaitable[None]] | None = None  # awaited after a reconnect
         self._after_reconnect: set[Callable[[], None]] = set()
         self._last_error = ""
+        self._leaving = False
 
     async def open(self, url: str) -> None:
         """Connect and prepare the inbox.
@@ -104,6 +105,7 @@ class Connection:
 
     async def close(self) -> None:
         """Leave; what was published before is sent. Never drains: that can wait for its timeout."""
+        self._leaving = True
         with anyio.CancelScope(shield=True), suppress(nats_errors.Error, OSError):
             await self.client.close()
         self.closed.set()
@@ -114,6 +116,7 @@ class Connection:
             return
         with anyio.move_on_after(timeout):
             while not self.client.is_connected and not self.closed.is_set():
+                self._down()
                 await self._up.wait()
         if not self.client.is_connected:
             raise self.unavailable(f"no connection within {timeout:.1f} s")
@@ -236,20 +239,26 @@ class Connection:
         elif (receive := self._gathering.get(token)) is not None:
             receive(message)
 
+    def _down(self) -> None:
+        if self._up.is_set():
+            self._up = anyio.Event()
+
     async def _on_error(self, error: Exception) -> None:
         self._last_error = f"{type(error).__name__} {error}".strip()
         if isinstance(error, OSError | nats_errors.UnexpectedEOF):
             log.debug("bus.unreachable", connection=self.name, error=self._last_error)
-        else:
+        elif isinstance(error, nats_errors.Error):
             log.warning("bus.error", connection=self.name, error=self._last_error)
+        else:
+            log.error("bus.handler_failed", connection=self.name, exc_info=error)
 
     async def _on_disconnected(self) -> None:
-        if self._up.is_set():
-            self._up = anyio.Event()
+        self._down()
         for future in self._fragile:
             if not future.done():
                 future.set_exception(Lost())
-        log.info("bus.disconnected", connection=self.name)
+        if not self._leaving:
+            log.info("bus.disconnected", connection=self.name)
 
     async def _on_reconnected(self) -> None:
         self._last_error = ""
@@ -266,7 +275,8 @@ class Connection:
     async def _on_closed(self) -> None:
         self.closed.set()
         self._up.set()
-        log.info("bus.closed", connection=self.name, error=self._last_error)
+        if not self._leaving:
+            log.error("bus.closed", connection=self.name, error=self._last_error)
 
 
 def _expire(future: "asyncio.Future[Msg]") -> None:

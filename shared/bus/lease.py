@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from shared.bus.port import Bus
-from shared.contracts.errors import SuiteError
+from shared.contracts.errors import BusUnavailable, SuiteError
 from shared.contracts.subjects import Bucket
 
 RENEWALS_PER_TTL = 10 / 3  # each 0.6 s for 2 s
@@ -47,8 +47,7 @@ class KeyLease:
 async def hold(bus: Bus, key: str, *, ttl: float) -> AsyncIterator[KeyLease]:
     """See port.Bus.lease."""
     lease = KeyLease(ttl)
-    while not await _claim(bus, key, lease, ttl):  # noqa: ASYNC110  # the holder is elsewhere
-        await anyio.sleep(POLL_SECONDS)
+    await _wait_for(bus, key, lease, ttl)
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_renew, bus, key, lease, ttl)
@@ -72,6 +71,14 @@ async def _claim(bus: Bus, key: str, lease: KeyLease, ttl: float) -> bool:
         return False
     lease.extend(revision, asked_at=asked_at)
     return True
+
+
+async def _wait_for(bus: Bus, key: str, lease: KeyLease, ttl: float) -> None:
+    while True:
+        with suppress(BusUnavailable):  # a standby outlives an outage
+            if await _claim(bus, key, lease, ttl):
+                return
+        await anyio.sleep(POLL_SECONDS)
 
 
 async def _renew(bus: Bus, key: str, lease: KeyLease, ttl: float) -> None:

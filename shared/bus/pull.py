@@ -20,6 +20,7 @@ from shared.contracts.errors import BusUnavailable
 
 NANO = 1_000_000_000
 GRACE_SECONDS = 2.0  # past a request's expiry, before its answer counts as lost
+ACK_FIELDS = 9  # of the first form of an acknowledgement's subject
 ACK_SECONDS = 5.0
 ATTEMPT_SECONDS = 1.0
 PAUSE_SECONDS = 0.05  # before asking again a server that is starting
@@ -105,7 +106,8 @@ class JetStreamPuller:
         inbox.expect(count)
         if inbox.subscription is None:
             inbox.subject = self._connection.client.new_inbox()
-            inbox.subscription = await self._connection.subscribe(inbox.subject, inbox.receive)
+            with anyio.CancelScope(shield=True):  # cancelled half way it would never be ended
+                inbox.subscription = await self._connection.subscribe(inbox.subject, inbox.receive)
         return inbox
 
     async def _request(self, inbox: _Inbox, count: int, wait: float) -> None:
@@ -142,10 +144,12 @@ class JetStreamDelivery:
         self.subject = message.subject
         self.data = message.data
         self.headers: Headers = message.headers or {}
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>;
+        # the second form has domain and account after ACK, and a token at its end.
         fields = message.reply.split(".")
-        self.attempts = int(fields[-5])
-        self.sequence = int(fields[-4])
+        delivered = 4 if len(fields) == ACK_FIELDS else 6
+        self.attempts = int(fields[delivered])
+        self.sequence = int(fields[delivered + 1])
 
     async def ack(self) -> None:
         """Acknowledge, asked again when the answer is lost."""
