@@ -1,7 +1,6 @@
 """Jobs of the kinds `infer` and `operator` on any backend, in the backend's own thread."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 
 from shared.chassis import measured
 from shared.chassis.artifacts import Artifacts
@@ -54,9 +53,8 @@ class BackendHandler:
     async def _infer(self, body: InferBody, tensors: Mapping[str, Tensor], tell: Tell) -> Outcome:
         wanted, manifest = await self._artifacts.resolve(body)
         async with self._artifacts.using(wanted) as loaded:
-            if manifest is not None and manifest.nan_policy == "reject":
-                await self._device.call(partial(measured.require_finite, tensors))
-            run = measured.network(loaded, tensors, body.repeat, trace=body.trace)
+            strict = manifest is not None and manifest.nan_policy == "reject"
+            run = measured.network(loaded, tensors, body.repeat, trace=body.trace, strict=strict)
             done = await self._device.drive(run, tell)
             report = {"rows": measured.rows(loaded, tensors)}
         return _outcome(done, report)

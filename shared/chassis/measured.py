@@ -62,13 +62,21 @@ def operator(
 
 
 def network(
-    loaded: Loaded, tensors: Tensors, repeat: int, *, trace: bool
+    loaded: Loaded, tensors: Tensors, repeat: int, *, trace: bool = False, strict: bool = False
 ) -> Generator[float, None, Measured]:
-    """A whole run of a network from host inputs to host outputs; `trace` adds a time per step.
+    """A whole run of a network from host inputs to host outputs.
+
+    Args:
+        repeat: timed runs; more than one are preceded by one that is not timed.
+        trace: also time every step, in runs of their own.
+        strict: refuse NaN and infinity.
 
     Raises:
         ValueError: the inputs do not fit the network.
+        NonFiniteInput: see `require_finite`.
     """
+    if strict:
+        require_finite(tensors)
     outputs: Tensors = {}
 
     def call() -> None:

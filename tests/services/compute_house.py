@@ -40,6 +40,7 @@ class NotingBackend(ReferenceBackend):
         self.threads: set[str] = set()
         self.runs: list[int] = []  # rows of the first input of each run
         self.held = 0
+        self.running = threading.Event()  # set by every run, before the gate
         self.gate = threading.Event()
         self.gate.set()
 
@@ -56,6 +57,7 @@ class NotingBackend(ReferenceBackend):
         self, spec: OperatorSpec, inputs: Mapping[str, Tensor], attributes: Attributes
     ) -> dict[str, Tensor]:
         """Compute when the gate is open; a poisoned row breaks the whole run."""
+        self.running.set()
         self.gate.wait(10)
         self.threads.add(threading.current_thread().name)
         self.runs.append(inputs["x"].shape[0])

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -147,7 +148,7 @@ async def test_a_device_call_that_hangs_is_noticed_while_it_does(memory: MemoryB
         house.backend.gate.clear()
         async with anyio.create_task_group() as group:
             group.start_soon(run, house, InferBody(model="scale"))
-            await anyio.wait_all_tasks_blocked()
+            await anyio.to_thread.run_sync(house.backend.running.wait)
             during = house.device.stuck(0.0), house.device.stuck(60.0)
             house.backend.gate.set()
 
