@@ -53,10 +53,10 @@ async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: R
         await until(lambda: len(announced) >= 10)
         victim = (await _workers(client))[0]
         os.kill(victim, signal.SIGKILL)
+        done_at_kill = len(announced)
         results = [await client.result(f"kill-{number}", timeout=60) for number in range(JOBS)]
 
-        assert len(announced) < JOBS or victim not in await _workers(client)
-
+    assert done_at_kill < JOBS
     for number, (record, tensors) in enumerate(results):
         assert record.status is Status.SUCCEEDED
         np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
