@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 
+from ops.demo import mlp
+from ops.demo.mlp import Layer
 from shared.tensors.dtypes import F32, Array
 
 TRAINED_ON = 1437  # of 1,797; the rest is held out
@@ -25,14 +25,6 @@ class Digits:
     labels: Array
     held_x: F32
     held_labels: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One dense layer: weight (outputs, inputs) and bias (outputs,), float32."""
-
-    weight: F32
-    bias: F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,53 +69,15 @@ def train(digits: Digits, plan: Training, *, seed: int = 0) -> list[Layer]:
     return layers
 
 
-def predict(layers: list[Layer], x: F32) -> F32:
-    """Scores (n, 10) of the network; the larger, the likelier."""
-    return _forward(layers, x)[-1]
-
-
-def to_onnx(layers: list[Layer]) -> bytes:
-    """Write the network as an ONNX file: Gemm and Relu, weights inside, an open batch."""
-    nodes, constants, value = [], [], "pixels"
-    for index, layer in enumerate(layers):
-        last = index == len(layers) - 1
-        constants.append(numpy_helper.from_array(layer.weight, f"weight_{index}"))
-        constants.append(numpy_helper.from_array(layer.bias, f"bias_{index}"))
-        made = "scores" if last else f"sum_{index}"
-        names = [value, f"weight_{index}", f"bias_{index}"]
-        nodes.append(helper.make_node("Gemm", names, [made], name=f"dense_{index}", transB=1))
-        if not last:
-            value = f"hidden_{index}"
-            nodes.append(helper.make_node("Relu", [made], [value], name=f"relu_{index}"))
-    pixels = helper.make_tensor_value_info(
-        "pixels", TensorProto.FLOAT, ["batch", layers[0].weight.shape[1]]
-    )
-    scores = helper.make_tensor_value_info(
-        "scores", TensorProto.FLOAT, ["batch", layers[-1].weight.shape[0]]
-    )
-    graph = helper.make_graph(nodes, "digits", [pixels], [scores], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
 def _start(rng: np.random.Generator, inputs: int, outputs: int) -> Layer:
     """Normal weights of variance 2 / inputs (He et al. 2015), zero bias."""
     weight = rng.standard_normal((outputs, inputs)) * np.sqrt(2 / inputs)
     return Layer(weight.astype(np.float32), np.zeros(outputs, np.float32))
 
 
-def _forward(layers: list[Layer], x: F32) -> list[F32]:
-    values = [x]
-    for index, layer in enumerate(layers):
-        total = values[-1] @ layer.weight.T + layer.bias
-        values.append(total if index == len(layers) - 1 else np.maximum(total, 0))
-    return values
-
-
 def _gradients(layers: list[Layer], x: F32, labels: Array) -> list[F32]:
     """Gradients of the mean cross entropy, in the order weight, bias, weight, bias ..."""
-    values = _forward(layers, x)
+    values = mlp.forward(layers, x)
     shifted = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
     slope = shifted / shifted.sum(axis=1, keepdims=True)
     slope[np.arange(len(labels)), labels] -= 1

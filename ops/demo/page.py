@@ -72,8 +72,8 @@ def _kill(findings: Findings) -> str:
         return "not run"
     return (
         f"{kill.jobs} durable jobs; {kill.victim} killed with SIGKILL after "
-        f"{kill.killed_at:.2f} s; {kill.results} results, {kill.repeated} repeated, {kill.second_attempts} ran a second "
-        f"time; all done after {kill.seconds:.1f} s."
+        f"{kill.killed_at:.2f} s; {kill.results} results, {kill.repeated} repeated, "
+        f"{kill.second_attempts} ran a second time; all done after {kill.seconds:.1f} s."
     )
 
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from ops.demo import digits as data
+from ops.demo import mlp
 from ops.demo.digits import Digits, Training
 from ops.demo.findings import Findings, Spiking
 from ops.demo.story import Story
@@ -32,7 +33,7 @@ CLASSIFIER = Training(sizes=(64, 10), epochs=150, penalty=0.0, rate=3e-3)
 async def classify(client: Client, digits: Digits, findings: Findings, story: Story) -> None:
     """Classify the held-out digits by spike counts and keep one raster."""
     (layer,) = data.train(digits, CLASSIFIER)
-    dense = data.predict([layer], digits.held_x).argmax(axis=1) == digits.held_labels
+    dense = mlp.predict([layer], digits.held_x).argmax(axis=1) == digits.held_labels
     rng = np.random.default_rng(0)
     train = coding.poisson(digits.held_x / np.float32(DT), steps=STEPS, dt=DT, rng=rng)
     started = time.monotonic()

@@ -23,7 +23,9 @@ class Story:
 
     def chapter(self, title: str) -> None:
         """Begin a part."""
-        self._console.print(f"\n[bold cyan]{self.seconds:5.1f} s[/]  [bold]{title}[/]")
+        self._console.print(
+            f"\n[bold cyan]{self.seconds:5.1f} s[/]  [bold]{title}[/]", soft_wrap=True
+        )
 
     def tell(self, sentence: str) -> None:
         """Say what was found."""
