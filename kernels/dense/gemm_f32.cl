@@ -35,10 +35,10 @@
 #define XROWS 1  // rows of x per block
 #endif
 #ifndef WROWS
-#define WROWS 4  // rows of W per block
+#define WROWS 2  // rows of W per block
 #endif
 #ifndef VEC
-#define VEC 4  // floats per load of a block: 4, 8 or 16
+#define VEC 4  // floats per load of a block: 4, or 8 or 16 when LANES is 1
 #endif
 
 #define JOIN_(a, b) a##b
@@ -73,6 +73,13 @@ static float4 fetch(__global const float* matrix, const int row, const int rows,
 #endif
     return v;
 }
+
+// Stores the four rows of one column of a work-item's outputs.
+#define COLUMN(sums, part, col) \
+    finish(sums[0].part, row0 + down, col, n, m, relu, bias, y), \
+    finish(sums[1].part, row0 + down + 1, col, n, m, relu, bias, y), \
+    finish(sums[2].part, row0 + down + 2, col, n, m, relu, bias, y), \
+    finish(sums[3].part, row0 + down + 3, col, n, m, relu, bias, y)
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 void gemm_f32(const int n, const int m, const int k, const int relu,
@@ -112,18 +119,10 @@ void gemm_f32(const int n, const int m, const int k, const int relu,
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const int row = row0 + down + i, near = col0 + right, far = near + TILE_COLS / 2;
-        finish(low[i].x, row, near, n, m, relu, bias, y);
-        finish(low[i].y, row, near + 1, n, m, relu, bias, y);
-        finish(low[i].z, row, near + 2, n, m, relu, bias, y);
-        finish(low[i].w, row, near + 3, n, m, relu, bias, y);
-        finish(high[i].x, row, far, n, m, relu, bias, y);
-        finish(high[i].y, row, far + 1, n, m, relu, bias, y);
-        finish(high[i].z, row, far + 2, n, m, relu, bias, y);
-        finish(high[i].w, row, far + 3, n, m, relu, bias, y);
-    }
+    const int near = col0 + right, far = near + TILE_COLS / 2;
+    COLUMN(low, x, near), COLUMN(low, y, near + 1), COLUMN(low, z, near + 2);
+    COLUMN(low, w, near + 3), COLUMN(high, x, far), COLUMN(high, y, far + 1);
+    COLUMN(high, z, far + 2), COLUMN(high, w, far + 3);
 }
 #else
 
@@ -135,13 +134,21 @@ typedef vec loose __attribute__((aligned(4)));
 #define LOAD(from) (*(__global const loose*)(from))
 #endif
 
-static float total4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
+#if LANES > 1  // a wavefront has its registers to count
+typedef float sum_t;
+#define ADD(sum, a, b) ((a).x * (b).x + ((a).y * (b).y + ((a).z * (b).z + ((a).w * (b).w + (sum)))))
+#define FOLD(sum) (sum)
+#else  // a processor adds VEC products at once and folds them at the end
+typedef vec sum_t;
+#define ADD(sum, a, b) ((a) * (b) + (sum))
+static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
 #if VEC == 16
-static float total(const vec v) { return total4((v.lo.lo + v.lo.hi) + (v.hi.lo + v.hi.hi)); }
+#define FOLD(sum) fold4(((sum).lo.lo + (sum).lo.hi) + ((sum).hi.lo + (sum).hi.hi))
 #elif VEC == 8
-static float total(const vec v) { return total4(v.lo + v.hi); }
+#define FOLD(sum) fold4((sum).lo + (sum).hi)
 #else
-static float total(const vec v) { return total4(v); }
+#define FOLD(sum) fold4(sum)
+#endif
 #endif
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
@@ -155,7 +162,7 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
     const int end = col < m ? k : 0, whole = end / VEC * VEC;  // blocks past the last do nothing
     __global const float* xs[XROWS];
     __global const float* ws[WROWS];
-    vec sums[XROWS][WROWS];
+    sum_t sums[XROWS][WROWS];
     float sum[XROWS][WROWS];
 
     #pragma unroll
@@ -165,7 +172,7 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)
         #pragma unroll
-        for (int j = 0; j < WROWS; ++j) sums[i][j] = (vec)(0.0f);
+        for (int j = 0; j < WROWS; ++j) sums[i][j] = (sum_t)(0.0f);
 
     for (int at = lane * VEC; at < whole; at += LANES * VEC) {
         vec w[WROWS];
@@ -175,14 +182,14 @@ void gemm_f32_rows(const int n, const int m, const int k, const int relu,
         for (int i = 0; i < XROWS; ++i) {
             const vec v = LOAD(xs[i] + at);
             #pragma unroll
-            for (int j = 0; j < WROWS; ++j) sums[i][j] += v * w[j];
+            for (int j = 0; j < WROWS; ++j) sums[i][j] = ADD(sums[i][j], v, w[j]);
         }
     }
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)
         #pragma unroll
         for (int j = 0; j < WROWS; ++j) {
-            sum[i][j] = total(sums[i][j]);
+            sum[i][j] = FOLD(sums[i][j]);
             for (int at = whole + lane; at < end; at += LANES)
                 sum[i][j] += xs[i][at] * ws[j][at];
         }

@@ -33,15 +33,14 @@
 #define XROWS 1  // rows of x per block
 #endif
 #ifndef WROWS
-#define WROWS 4  // rows of codes per block
+#define WROWS 2  // rows of codes per block
 #endif
 #define DEPTH 16  // codes per 128-bit load
 
-static float16 decoded(const uint4 codes)
+static float4 decoded4(const uint four)
 {
-    const char16 c = as_char16(codes);
-    return (float16)(c.s0, c.s1, c.s2, c.s3, c.s4, c.s5, c.s6, c.s7,
-                     c.s8, c.s9, c.sa, c.sb, c.sc, c.sd, c.se, c.sf);
+    const char4 c = as_char4(four);
+    return (float4)(c.x, c.y, c.z, c.w);
 }
 
 static void finish(float sum, const int row, const int col, const int n, const int m,
@@ -73,6 +72,21 @@ static float4 fetch(__global const float* x, const int row, const int n, const i
     return v;
 }
 
+// Four neighbours of one row become four rows of a tile.
+static void stage(__local float (*tile)[TILE_COLS + 4], const int down, const int across,
+                  const float4 v)
+{
+    tile[down][across] = v.x, tile[down + 1][across] = v.y;
+    tile[down + 2][across] = v.z, tile[down + 3][across] = v.w;
+}
+
+// Stores the four rows of one column of a work-item's outputs.
+#define COLUMN(sums, part, col) \
+    finish(sums[0].part, row0 + down, col, n, m, relu, scale, bias, y), \
+    finish(sums[1].part, row0 + down + 1, col, n, m, relu, scale, bias, y), \
+    finish(sums[2].part, row0 + down + 2, col, n, m, relu, scale, bias, y), \
+    finish(sums[3].part, row0 + down + 3, col, n, m, relu, scale, bias, y)
+
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 void gemm_i8(const int n, const int m, const int k, const int pitch, const int relu,
              __global const float* restrict x, __global const uint4* restrict codes,
@@ -96,11 +110,11 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
         }
         if (item < TILE_COLS) {
             const int col = col0 + item < m ? col0 + item : m - 1;
-            const float16 w = decoded(codes[col * pitch + step]);
-            ws[0][item] = w.s0, ws[1][item] = w.s1, ws[2][item] = w.s2, ws[3][item] = w.s3;
-            ws[4][item] = w.s4, ws[5][item] = w.s5, ws[6][item] = w.s6, ws[7][item] = w.s7;
-            ws[8][item] = w.s8, ws[9][item] = w.s9, ws[10][item] = w.sa, ws[11][item] = w.sb;
-            ws[12][item] = w.sc, ws[13][item] = w.sd, ws[14][item] = w.se, ws[15][item] = w.sf;
+            const uint4 w = codes[col * pitch + step];
+            stage(ws, 0, item, decoded4(w.x));
+            stage(ws, 4, item, decoded4(w.y));
+            stage(ws, 8, item, decoded4(w.z));
+            stage(ws, 12, item, decoded4(w.w));
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         #pragma unroll 4
@@ -115,45 +129,51 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const int row = row0 + down + i, near = col0 + right, far = near + TILE_COLS / 2;
-        finish(low[i].x, row, near, n, m, relu, scale, bias, y);
-        finish(low[i].y, row, near + 1, n, m, relu, scale, bias, y);
-        finish(low[i].z, row, near + 2, n, m, relu, scale, bias, y);
-        finish(low[i].w, row, near + 3, n, m, relu, scale, bias, y);
-        finish(high[i].x, row, far, n, m, relu, scale, bias, y);
-        finish(high[i].y, row, far + 1, n, m, relu, scale, bias, y);
-        finish(high[i].z, row, far + 2, n, m, relu, scale, bias, y);
-        finish(high[i].w, row, far + 3, n, m, relu, scale, bias, y);
-    }
+    const int near = col0 + right, far = near + TILE_COLS / 2;
+    COLUMN(low, x, near), COLUMN(low, y, near + 1), COLUMN(low, z, near + 2);
+    COLUMN(low, w, near + 3), COLUMN(high, x, far), COLUMN(high, y, far + 1);
+    COLUMN(high, z, far + 2), COLUMN(high, w, far + 3);
 }
 #else
+
+#if LANES > 1  // a wavefront has its registers to count: four codes at a time, one sum
+typedef float4 vec;
+typedef float sum_t;
+#define FOLD(sum) (sum)
+#else  // a processor adds 16 products at once and folds them at the end
+typedef float16 vec;
+typedef float16 sum_t;
+static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
+#define FOLD(sum) fold4(((sum).lo.lo + (sum).lo.hi) + ((sum).hi.lo + (sum).hi.hi))
+#endif
 
 // A load that asks for no more alignment than an element has, unless more is promised.
 #if ALIGNED
-#define LOAD(from) (*(__global const float16*)(from))
+#define LOAD(from) (*(__global const vec*)(from))
 #else
-typedef float16 loose __attribute__((aligned(4)));
+typedef vec loose __attribute__((aligned(4)));
 #define LOAD(from) (*(__global const loose*)(from))
 #endif
 
-static float total4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
-static float total(const float16 v)
+#if LANES > 1
+// The q-th four of 16 codes; q is known when the loop over it is unrolled.
+static uint quarter(const uint4 codes, const int q)
 {
-    return total4((v.lo.lo + v.lo.hi) + (v.hi.lo + v.hi.hi));
+    return q == 0 ? codes.x : q == 1 ? codes.y : q == 2 ? codes.z : codes.w;
 }
 
-#if LANES == 1  // a processor adds 16 products at once and folds them at the end
-typedef float16 sum_t;
-#define ADD(sum, v, w) ((v) * (w) + (sum))
-#define FOLD(sum) total(sum)
-#else  // a wavefront has its registers to count
-typedef float4 sum_t;
-#define ADD(sum, v, w) \
-    ((v).lo.lo * (w).lo.lo + ((v).lo.hi * (w).lo.hi + \
-    ((v).hi.lo * (w).hi.lo + ((v).hi.hi * (w).hi.hi + (sum)))))
-#define FOLD(sum) total4(sum)
+static float add4(const float sum, const float4 v, const uint four)
+{
+    const float4 w = decoded4(four);
+    return v.x * w.x + (v.y * w.y + (v.z * w.z + (v.w * w.w + sum)));
+}
+#else
+static float16 decoded(const uint4 codes)
+{
+    const char16 c = as_char16(codes);
+    return (float16)(c.s0, c.s1, c.s2, c.s3, c.s4, c.s5, c.s6, c.s7,
+                     c.s8, c.s9, c.sa, c.sb, c.sc, c.sd, c.se, c.sf);
+}
 #endif
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
@@ -181,6 +201,20 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
         for (int j = 0; j < WROWS; ++j) sums[i][j] = (sum_t)(0.0f);
 
     for (int step = lane; step < steps; step += LANES) {
+#if LANES > 1
+        uint4 codes_of[WROWS];
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) codes_of[j] = ws[j][step];
+        #pragma unroll
+        for (int q = 0; q < 4; ++q)
+            #pragma unroll
+            for (int i = 0; i < XROWS; ++i) {
+                const float4 v = LOAD(xs[i] + step * DEPTH + 4 * q);
+                #pragma unroll
+                for (int j = 0; j < WROWS; ++j)
+                    sums[i][j] = add4(sums[i][j], v, quarter(codes_of[j], q));
+            }
+#else
         float16 v[XROWS];
         #pragma unroll
         for (int i = 0; i < XROWS; ++i) v[i] = LOAD(xs[i] + step * DEPTH);
@@ -188,8 +222,9 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
         for (int j = 0; j < WROWS; ++j) {
             const float16 w = decoded(ws[j][step]);
             #pragma unroll
-            for (int i = 0; i < XROWS; ++i) sums[i][j] = ADD(sums[i][j], v[i], w);
+            for (int i = 0; i < XROWS; ++i) sums[i][j] += v[i] * w;
         }
+#endif
     }
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)

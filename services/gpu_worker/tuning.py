@@ -16,6 +16,7 @@ class Tuning:
     vec: int  # float32 per load of a block
     aligned: bool  # whether loads that are promised their alignment are faster
     xrows: tuple[int, ...]  # rows of x per block, ascending; the largest that x fills is used
+    code_xrows: tuple[int, ...]  # the same where the weight is made of codes
     wrows: int  # rows of the weight per block
     tile_from: int | None  # rows of x from which tiles in local memory pay; None: never
     columns_from: int  # columns of x from which spmm_csr reads them as vectors
@@ -25,7 +26,13 @@ class Tuning:
     @property
     def batches(self) -> tuple[int, ...]:
         """Rows of x at which another kernel variant takes over, ascending."""
-        starts = {*self.xrows, self.columns_from, *self.column_vecs, self.tile_from or 1}
+        starts = {
+            *self.xrows,
+            *self.code_xrows,
+            self.columns_from,
+            *self.column_vecs,
+            self.tile_from or 1,
+        }
         return tuple(sorted(starts))
 
 
@@ -35,7 +42,8 @@ CARD = Tuning(
     vec=4,
     aligned=True,
     xrows=(1, 2),
-    wrows=4,
+    code_xrows=(1,),  # two rows of x beside 16 decoded codes leave a SIMD five waves
+    wrows=2,
     tile_from=17,
     columns_from=4,
     column_vecs=(4,),
@@ -47,6 +55,7 @@ PROCESSOR = Tuning(
     vec=16,
     aligned=False,
     xrows=(1, 4),
+    code_xrows=(1, 4),
     wrows=4,
     tile_from=None,
     columns_from=8,

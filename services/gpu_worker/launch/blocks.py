@@ -7,19 +7,19 @@ TILE_ROWS, TILE_COLS = 64, 128  # the kernels' own defaults
 QUAD = 4  # floats of a 128-bit load
 
 
-def xrows(tuning: Tuning, n: int) -> int:
+def xrows(choices: tuple[int, ...], n: int) -> int:
     """Rows of x per block for n rows: the largest choice that they fill."""
-    fitting = [rows for rows in tuning.xrows if rows <= n]
-    return fitting[-1] if fitting else tuning.xrows[0]
+    fitting = [rows for rows in choices if rows <= n]
+    return fitting[-1] if fitting else choices[0]
 
 
-def defines(tuning: Tuning, n: int) -> dict[str, int | str]:
-    """Defines of the block kernels for n rows of x."""
+def defines(tuning: Tuning, rows: int) -> dict[str, int | str]:
+    """Defines of the block kernels for blocks of `rows` rows of x."""
     return {
         "TILED": 0,
         "GROUP": tuning.group,
         "LANES": tuning.lanes,
-        "XROWS": xrows(tuning, n),
+        "XROWS": rows,
         "WROWS": tuning.wrows,
     }
 
@@ -29,9 +29,9 @@ def alignment(tuning: Tuning, cols: int, step: int) -> dict[str, int | str]:
     return {"ALIGNED": int(tuning.aligned and cols % step == 0)}
 
 
-def items(tuning: Tuning, n: int, m: int) -> int:
-    """Work-items of a block kernel for an (n, m) output."""
-    return -(-n // xrows(tuning, n)) * -(-m // tuning.wrows) * tuning.lanes
+def items(tuning: Tuning, rows: int, n: int, m: int) -> int:
+    """Work-items of a block kernel for an (n, m) output in blocks of `rows` rows of x."""
+    return -(-n // rows) * -(-m // tuning.wrows) * tuning.lanes
 
 
 def tile_items(kernel: Kernel, m: int) -> int:

@@ -19,6 +19,7 @@ def gemm_f32(call: Call) -> None:
         kernel = programs.kernel("gemm_f32", blocks.alignment(tuning, k, blocks.QUAD))
         kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
         return
-    defines = blocks.defines(tuning, n) | blocks.alignment(tuning, k, tuning.vec)
+    xrows = blocks.xrows(tuning.xrows, n)
+    defines = blocks.defines(tuning, xrows) | blocks.alignment(tuning, k, tuning.vec)
     kernel = programs.kernel("gemm_f32", defines | {"VEC": tuning.vec}, "gemm_f32_rows")
-    kernel.launch(blocks.items(tuning, n, m), *sizes, *buffers)
+    kernel.launch(blocks.items(tuning, xrows, n, m), *sizes, *buffers)

@@ -22,5 +22,6 @@ def gemm_i8(call: Call) -> None:
         kernel = programs.kernel("gemm_i8", aligned)
         kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
         return
-    kernel = programs.kernel("gemm_i8", blocks.defines(tuning, n) | aligned, "gemm_i8_rows")
-    kernel.launch(blocks.items(tuning, n, m), *sizes, *buffers)
+    xrows = blocks.xrows(tuning.code_xrows, n)
+    kernel = programs.kernel("gemm_i8", blocks.defines(tuning, xrows) | aligned, "gemm_i8_rows")
+    kernel.launch(blocks.items(tuning, xrows, n, m), *sizes, *buffers)
