@@ -66,7 +66,10 @@ def refused(state: State, job: Job, error: SuiteError, now: float) -> Finish:
 
 def exhausted(state: State, job: Job, told: str, now: float) -> Finish:
     """Every worker that took it was lost: keep it for people and stop trying."""
-    error = JobFailed(f"lost with {job.lost} workers, the last on attempt {job.attempt}: {told}")
+    error = JobFailed(
+        f"{job.lost} workers were lost with it and {job.doubts} that may have had it, the last on"
+        f" attempt {job.attempt}: {told}"
+    )
     letter = DeadLetter(
         tenant=job.message.tenant,
         job=job.message.job,

@@ -152,6 +152,10 @@ class Fleet:
                 return worker
         return None
 
+    def claimed(self) -> set[str]:
+        """Every job that a worker says it has in hand, but for the silent ones."""
+        return set().union(*(one.running for one in self.workers.values() if not one.silent))
+
     def _recount(self, worker_class: str) -> bool:
         one = self.of(worker_class)
         before = one.slots, one.kinds, one.operators

@@ -36,6 +36,7 @@ class Job:
     delivery: int | None = None  # EL_JOBS sequence, until acknowledged
     attempt: int = 0  # the last one published or being published
     lost: int = 0  # workers that vanished with it in hand
+    doubts: int = 0  # workers of its class that vanished and may have had it
     worker_class: str = ""  # where the last attempt went
     seconds: float = 0.0  # [s] expected there; what it adds to the load of the class
     sequence: int | None = None  # of the last attempt in EL_RUN

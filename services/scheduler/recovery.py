@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from services.scheduler import ending, placing
+from services.scheduler.fleet import Worker
 from services.scheduler.instructions import Instruction, Place
 from services.scheduler.job import Job, Phase
 from services.scheduler.state import State
+
+DOUBTS = 5  # doubts that weigh as much as one worker lost with the job in hand
 
 
 def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]:
@@ -19,6 +22,26 @@ def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]
         yield from placing.move(state, job, now)
     else:
         yield _again(state, job, now)
+
+
+def doubted(state: State, worker: Worker, now: float) -> Iterator[Instruction]:
+    """A worker vanished; it may have pulled jobs of its class that nobody claims.
+
+    Waiting for the broker to deliver those again takes 10 s. Placing one again that merely waited
+    costs a message: the earlier attempt is deleted, and the record is written once.
+    """
+    claimed = state.fleet.claimed()
+    for job in list(state.jobs.values()):
+        mine = job.phase is Phase.RUNNING and job.worker_class == worker.worker_class
+        if not mine or job.key in claimed:
+            continue
+        job.doubts += 1
+        if job.doubts >= DOUBTS * state.policy.attempts:
+            yield ending.exhausted(state, job, f"{worker.name} fell silent", now)
+        elif job.movable and not state.fleet.of(job.worker_class).slots:
+            yield from placing.move(state, job, now)
+        else:
+            yield _again(state, job, now)
 
 
 def reconsider(state: State, now: float) -> Iterator[Instruction]:

@@ -24,13 +24,15 @@ def ticked(state: State, now: float) -> Iterator[Instruction]:
 
 
 def silent(state: State, workers: list[Worker], now: float) -> Iterator[Instruction]:
-    """Workers are lost: what they had in hand is placed again at once."""
+    """Workers are lost: what they had, or may have had, in hand is placed again at once."""
     for worker in workers:
         held, worker.running = worker.running, set()
         for name in sorted(held):
             job = state.jobs.get(name)
             if job is not None:
                 yield from recovery.lost(state, job, f"{worker.name} fell silent", now)
+        if not worker.draining:  # who drains gives back what it pulled
+            yield from recovery.doubted(state, worker, now)
     if workers:
         yield from recovery.reconsider(state, now)
 
