@@ -34,6 +34,8 @@ class App:
     ) -> None:
         self.methods = methods
         self._admission, self._metrics, self._limits = admission, metrics, limits
+        self._ok = {path: metrics.calls.labels(path, OK) for path in methods.paths}
+        self._seconds = {path: metrics.seconds.labels(path) for path in methods.unary}
 
     async def unary(self, call: Call, data: bytes) -> bytes:
         """Answer one request.
@@ -48,8 +50,8 @@ class App:
             raise self._refused(call, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so
             raise self._broken(call, error) from None
-        self._metrics.calls.labels(call.method, OK).inc()
-        self._metrics.seconds.labels(call.method).observe(time.perf_counter() - began)
+        self._ok[call.method].inc()
+        self._seconds[call.method].observe(time.perf_counter() - began)
         return answer
 
     async def stream(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -63,7 +65,7 @@ class App:
             raise self._refused(call, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so
             raise self._broken(call, error) from None
-        self._metrics.calls.labels(call.method, OK).inc()
+        self._ok[call.method].inc()
 
     async def _admitted(self, call: Call, data: bytes) -> bytes:
         if len(data) > self._limits.message:

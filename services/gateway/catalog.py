@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack
 
 from pydantic import ValidationError
 
@@ -38,14 +39,14 @@ class Blobs:
     async def upload(self, _call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Collect chunks, store them, answer their name."""
         content, keep = bytearray(), False
-        async for data in requests:
-            request = wire.parse(jobs.UploadRequest, data)
-            keep = keep or request.keep
-            if len(content) + len(request.chunk) > self._limits.blob:
-                raise TooLarge(f"an upload of more than {self._limits.blob} bytes")
-            with self._admission.memory(len(content) + len(request.chunk)):
+        with ExitStack() as held:
+            async for data in requests:
+                request = wire.parse(jobs.UploadRequest, data)
+                keep = keep or request.keep
+                if len(content) + len(request.chunk) > self._limits.blob:
+                    raise TooLarge(f"an upload of more than {self._limits.blob} bytes")
+                held.enter_context(self._admission.memory(len(request.chunk)))
                 content += request.chunk
-        with self._admission.memory(len(content)):
             ref = await self._bus.put_blob(bytes(content), keep=keep)
         blob = jobs.Blob(sha256=ref.sha256, size=ref.size)
         yield jobs.UploadResponse(blob=blob).SerializeToString()

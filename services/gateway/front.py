@@ -45,6 +45,11 @@ class Methods:
     unary: Mapping[str, Unary]
     streams: Mapping[str, Stream]
 
+    @property
+    def paths(self) -> set[str]:
+        """All of them."""
+        return self.unary.keys() | self.streams.keys()
+
     def __or__(self, other: "Methods") -> "Methods":
         """Both together."""
         return Methods({**self.unary, **other.unary}, {**self.streams, **other.streams})

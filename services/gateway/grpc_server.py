@@ -19,17 +19,11 @@ from services.gateway.app import App, Refused
 from services.gateway.front import Call
 from services.gateway.limits import Limits
 from shared.contracts import wire
-from shared.contracts.errors import SuiteError
+from shared.contracts.errors import AddressTaken
 
 SERVED = ("", wire.INFERENCE, wire.JOBS)
 CODES = {status: code for code in grpc.StatusCode for status in [code.value[0]]}
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-
-
-class ListenFailed(SuiteError):
-    """The address of the gateway cannot be listened on."""
-
-    fix = "free the address, or set ELLESMERE_LISTEN"
 
 
 class Server:
@@ -45,7 +39,7 @@ class Server:
         """Listen.
 
         Raises:
-            ListenFailed: the address is taken, or not ours.
+            AddressTaken: the address is taken, or not ours.
         """
         self._server.add_generic_rpc_handlers((_Handlers(self._app),))
         health_pb2_grpc.add_HealthServicer_to_server(  # type: ignore[no-untyped-call]  # library
@@ -59,7 +53,7 @@ class Server:
         try:
             self.port = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise ListenFailed(f"cannot listen on {self._listen}") from None
+            raise AddressTaken(f"cannot listen on {self._listen}") from None
         await self.show(serving=False)
         await self._server.start()
 
@@ -80,7 +74,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generi
 
     def __init__(self, app: App) -> None:
         rpcs = [*wire.rpcs(wire.INFERENCE).values(), *wire.rpcs(wire.JOBS).values()]
-        served = app.methods.unary.keys() | app.methods.streams.keys()
+        served = app.methods.paths
         self._by_path = {rpc.path: _handler(app, rpc) for rpc in rpcs if rpc.path in served}
 
     def service(

@@ -6,7 +6,7 @@ the slower the worker, the fuller the message.
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -128,11 +128,13 @@ class Lanes:
             self._group.start_soon(self._pump, lane)
         return await answer
 
-    def drop(self, worker: str) -> int:
-        """A worker is dead: fail what is in flight to it. Returns the messages given up."""
+    def drop(self, worker: str, *, where: Callable[[str], bool] = lambda _artifact: True) -> int:
+        """A worker is dead: fail what is in flight to it, of those artifacts for which `where`
+        holds. Returns the messages given up.
+        """
         given_up = 0
-        for lane in self._lanes.values():
-            if lane.target.worker == worker and lane.scope is not None:
+        for (_subject, artifact), lane in self._lanes.items():
+            if lane.target.worker == worker and lane.scope is not None and where(artifact):
                 lane.scope.cancel()
                 given_up += 1
         return given_up

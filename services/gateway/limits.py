@@ -13,8 +13,8 @@ class Limits:
     wire: int = 32 * MIB  # what the transport itself still reads before it refuses
     metadata: int = 16 * 2**10  # all headers of a call
     inline: int = 4 * MIB  # tensors of one inference, and of one packed message
-    blob: int = 2**30  # one upload
-    in_flight: int = 256 * MIB  # requests and uploads in memory
+    blob: int = 512 * MIB  # one upload or download
+    in_flight: int = 1024 * MIB  # requests and uploads in memory
     calls: int = 1024  # calls of one tenant at once
     watches: int = 1024  # open streams of one tenant
     pack: int = 256  # calls in one packed message

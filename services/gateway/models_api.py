@@ -20,7 +20,6 @@ from shared.tensors.dtypes import Dtype
 
 VERSION = "0.1.0"
 EXTENSIONS = (
-    "binary_tensor_data",
     "model_repository",
     "model_configuration",
     "schedule_policy",

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from services.gateway.front import Call
+from services.gateway.front import TENANT, Call
 from services.gateway.metrics import Metrics
 from services.gateway.tables import Tables
 from shared.bus.port import Bus, Receipt
@@ -35,7 +35,7 @@ class Receipts:
         """
         content = wire.parse(jobs.SubmitRequest, data).frame
         job = await _checked(content)
-        if "ellesmere-tenant" in call.metadata and call.tenant != job.tenant:
+        if TENANT in call.metadata and call.tenant != job.tenant:
             raise InvalidMessage(f"tenant {call.tenant!r} submits for tenant {job.tenant!r}")
         digest = container.digest(content)
         known = await self._known(job)

@@ -106,6 +106,11 @@ class RouteTable:
         cards = self.cards.values()
         return [card for card in cards if artifact in card.artifacts and not card.draining]
 
+    def has_other(self, artifact: str, *, than: str, now: float) -> bool:
+        """Whether another worker than this one has an artifact and was heard of lately."""
+        names = (card.worker for card in self.holders(artifact))
+        return any(name != than and self._fresh(name, now) for name in names)
+
     def choose(
         self,
         manifest: ModelManifest,

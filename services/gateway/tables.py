@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import structlog
@@ -87,11 +88,14 @@ class Tables:
             await anyio.sleep(PROBE)
 
     async def _watchdog(self) -> None:
-        """Calls in flight to a worker that fell silent are given up, so that others take them."""
+        """Calls in flight to a worker that fell silent are given up where others can take them.
+        Where nobody can they stay: the worker may be late rather than dead.
+        """
         while True:
             now = asyncio.get_running_loop().time()
             for worker in self.table.silent(now):
-                if given_up := self._lanes.drop(worker):
+                elsewhere = partial(self.table.has_other, than=worker, now=now)
+                if given_up := self._lanes.drop(worker, where=elsewhere):
                     log.warning("worker.silent", about=worker, messages=given_up)
             await anyio.sleep(WATCHDOG)
 

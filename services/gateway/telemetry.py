@@ -9,15 +9,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from shared.contracts.errors import SuiteError
+from shared.contracts.errors import AddressTaken
 
 STOP_POLL = 0.05  # [s] between two looks whether the server is to stop
-
-
-class ListenFailed(SuiteError):
-    """The address of metrics and health cannot be listened on."""
-
-    fix = "free the address, or set ELLESMERE_METRICS"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -40,14 +34,14 @@ def serve(listen: str, registry: CollectorRegistry, ready: Callable[[], bool]) -
     """Answer on `listen` (host:port) in a thread; yields the port.
 
     Raises:
-        ListenFailed: the address is taken, or not ours.
+        AddressTaken: the address is taken, or not ours.
     """
     host, _, port = listen.rpartition(":")
     app = _app(make_wsgi_app(registry), ready)
     try:
         server = make_server(host.strip("[]"), int(port), app, _Server, _Quiet)
     except (OSError, ValueError) as error:
-        raise ListenFailed(f"cannot listen on {listen}: {error}") from None
+        raise AddressTaken(f"cannot listen on {listen}: {error}") from None
     with server:
         thread = threading.Thread(
             target=server.serve_forever, args=(STOP_POLL,), name="metrics", daemon=True

@@ -16,6 +16,7 @@ from shared.contracts.errors import InvalidMessage
 
 INFERENCE = "inference.GRPCInferenceService"
 JOBS = "ellesmere.v1.Jobs"
+__all__ = ["INFERENCE", "JOBS", "POOL", "Rpc", "inference", "jobs", "parse", "rpcs"]
 M = TypeVar("M", bound=Message)
 _FILES = {"inference": "inference/grpc_service.proto", "jobs": "ellesmere/v1/jobs.proto"}
 

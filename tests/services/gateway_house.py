@@ -181,13 +181,14 @@ class House:
 
 @asynccontextmanager
 async def opened(
-    memory: MemoryBroker,
+    memory: MemoryBroker | Bus,
     *,
     limits: Limits | None = None,
     workers: Iterable[str] = ("cpu-1",),
 ) -> AsyncIterator[House]:
     """A gateway that serves `digits` with workers of class cpu."""
-    bus, bounds = memory.connect("gateway-1"), limits or Limits()
+    bus = memory.connect("gateway-1") if isinstance(memory, MemoryBroker) else memory
+    bounds = limits or Limits()
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)

@@ -166,6 +166,20 @@ async def test_dropped_worker_fails_what_is_in_flight_and_the_lane_goes_on(
     assert value == 2.0
 
 
+async def test_a_worker_that_nobody_can_stand_in_for_keeps_its_calls(
+    memory: MemoryBroker,
+) -> None:
+    async with floor(memory) as lane:
+        lane.worker.open.clear()
+        first = lane.send(1.0)
+        await lane.until(lambda: len(lane.worker.messages) == 1)
+        dropped = lane.lanes.drop("w", where=lambda artifact: artifact == INT8)
+        lane.worker.open.set()
+        value = await first
+
+    assert (dropped, value) == (0, 1.0)
+
+
 async def test_reply_with_another_number_of_answers_fails_all(memory: MemoryBroker) -> None:
     async with floor(memory) as lane:
         lane.worker.garbage = b""

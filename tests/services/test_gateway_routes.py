@@ -98,6 +98,14 @@ def test_silent_worker_is_asked_only_when_nobody_else_lives() -> None:
     assert choose(routes, now=20.0).worker == "g"  # both silent: the route's order again
 
 
+def test_another_holder_counts_only_while_it_is_heard_of() -> None:
+    routes = table(card("c"), card("g", "gpu"), card("n", artifacts=()))
+    routes.hear(Heartbeat(worker="g", worker_class="gpu", slots=1, free=1), now=9.0)
+
+    assert routes.has_other(DENSE, than="c", now=10.0)
+    assert not routes.has_other(DENSE, than="g", now=10.0)
+
+
 def test_draining_worker_is_not_asked() -> None:
     routes = table(card("c"), card("g", "gpu", draining=True))
 
