@@ -130,9 +130,9 @@ async def _workers(client: Client) -> list[int]:
 async def _full_strength(client: Client, *, without: int = 0) -> list[int]:
     """Wait for two CPU workers besides the one that was killed."""
     async with asyncio.timeout(30):
-        while len(pids := [pid for pid in await _workers(client) if pid != without]) < 2:
+        while len(pids := {*await _workers(client)} - {without}) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    return pids
+    return list(pids)
 
 
 async def _add(grpc: str, network: Classifier) -> None:

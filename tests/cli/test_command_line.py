@@ -1,0 +1,225 @@
+"""The command line without a stack: usage, errors, exit codes, JSON."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ops.cli import bodies, failures
+from ops.cli.main import COMMANDS, GROUPS, run
+from ops.cli.submit import _attribute
+from shared.contracts import errors
+from shared.contracts.errors import InvalidUsage, Kind, SuiteError
+
+NOBODY = "127.0.0.1:1"  # a reserved port: the connection is refused at once
+ROOT = Path(__file__).parents[2]
+EVERY = [
+    *([name] for name in COMMANDS),
+    *([group, word] for group, (_, words) in GROUPS.items() for word in words),
+]
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_every_command_explains_itself_and_takes_json(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--help"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "--address" in shown
+    assert "--debug" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nosuch"],
+        ["up", "--ports", "some"],
+        ["up", "--cpu-workers", "-1"],
+        ["infer", "digits"],
+        ["model", "add", "digits"],
+        ["profile"],
+        ["submit", "--attr", "no-equals-sign"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_error_with_a_hint_and_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, second = captured.err.splitlines()
+    assert first.startswith("error: [EL-1100] ")
+    assert second.startswith("hint:  ")
+
+
+def test_no_stack_is_code_3_and_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--address", NOBODY]) == 3
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: [EL-1209] no gateway answers at {NOBODY}")
+    assert "`ellesmere up`" in captured.err
+
+
+def test_address_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ELLESMERE_ADDRESS", NOBODY)
+
+    assert run(["model", "list"]) == 3
+
+    assert NOBODY in capsys.readouterr().err
+
+
+def test_traceback_is_shown_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["status", "--address", NOBODY])
+    assert "Traceback" not in capsys.readouterr().err
+
+    run(["status", "--address", NOBODY, "--debug"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_pickle_is_refused_unread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return Path.write_text, (tmp_path / "sprung", "")  # type: ignore[return-value]  # the trap
+
+    (tmp_path / "x.npy").write_bytes(pickle.dumps(Trap()))
+
+    assert run(["infer", "digits", "--input", str(tmp_path / "x.npy"), "--address", NOBODY]) == 2
+
+    assert "pickle" in capsys.readouterr().err
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_bad_model_name_is_refused_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["model", "add", "../etc", str(tmp_path / "net.onnx"), "--address", NOBODY]) == 2
+
+    assert "error: [EL-1103]" in capsys.readouterr().err
+
+
+def test_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["model", "add", "digits", "/nosuch.onnx", "--address", NOBODY]) == 2
+
+    assert "/nosuch.onnx" in capsys.readouterr().err
+
+
+def test_compress_data_without_labels_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "held.npz", x=np.ones((2, 3), np.float32))
+
+    assert run(["compress", "digits", "--data", str(tmp_path / "held.npz")]) == 2
+
+    assert "missing: labels" in capsys.readouterr().err
+
+
+def test_job_file_that_does_not_fit_names_the_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.json").write_text('{"kind": "operator", "operator": "add", "repeat": 0}')
+
+    assert run(["submit", str(tmp_path / "job.json"), "--address", NOBODY]) == 2
+
+    assert "operator.repeat" in capsys.readouterr().err
+
+
+def test_attributes_are_json_where_they_can_be() -> None:
+    assert _attribute("low=-1.5") == ("low", -1.5)
+    assert _attribute("batch_first=true") == ("batch_first", True)
+    assert _attribute("shape=[0, -1]") == ("shape", [0, -1])
+    assert _attribute("activation=relu") == ("activation", "relu")
+
+
+def test_unknown_kind_of_job_is_refused() -> None:
+    with pytest.raises(InvalidUsage, match="kind"):
+        bodies.checked({"kind": "dance"})
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_error_has_an_exit_code(kind: Kind) -> None:
+    assert failures.EXIT_CODES[kind] in (1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("error", errors.catalogue().values(), ids=lambda cls: cls.code)
+def test_every_error_has_one_shape(
+    error: type[SuiteError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    nested = ExceptionGroup("tasks", [error("what happened")])
+
+    code = failures.report(nested, debug=False)
+
+    assert code == failures.EXIT_CODES[error.kind]
+    expected = f"error: [{error.code}] what happened\nhint:  {error.fix}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_interruption_is_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failures.report(KeyboardInterrupt(), debug=False) == 130
+
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_unexpected_error_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failures.report(ZeroDivisionError("division by zero"), debug=False) == 1
+
+    assert "error: [EL-1000] ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    code = "import sys, ops.cli.main as m; m.build(); print(*sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    heavy = {"numpy", "scipy", "grpc", "pydantic", "anyio", "rich.console", "matplotlib"}
+    assert heavy & set(ended.stdout.split()) == set()
+
+
+def test_no_color_leaves_no_escape_codes() -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "", "COLUMNS": "120"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=ROOT,
+    )
+
+    assert "\x1b[" not in ended.stdout
+    assert "doctor" in ended.stdout
+
+
+def test_doctor_without_a_linker_names_the_package_and_goes_on(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "ops.cli", "doctor", "--json", "--address", NOBODY),
+            *("--data", str(tmp_path), "--nats-url", "nats://127.0.0.1:1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": str(tmp_path)},
+        cwd=ROOT,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    checks = {check["check"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert checks["python"]["verdict"] == "ok"
+    assert checks["OpenCL"]["verdict"] == "warn"
+    assert checks["OpenCL"]["fix"] == "apt-get install binutils"
+    assert "CPU workers serve alone" in checks["OpenCL"]["seen"]
+    assert checks["stack"]["verdict"] == "warn"
+    assert "spmm_csr" in checks["operators"]["seen"]
