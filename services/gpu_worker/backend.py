@@ -12,6 +12,7 @@ from services.gpu_worker.launch.table import LAUNCHERS
 from services.gpu_worker.limits import Limits
 from services.gpu_worker.programs import Programs
 from services.gpu_worker.residency import DeviceTensor, Residency
+from services.gpu_worker.tuning import Tuning
 from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Types
 from shared.tensors.dtypes import Dtype
@@ -39,12 +40,15 @@ class OpenCLBackend:
 
     thread_bound = True  # waits for the device must not block anybody else's thread
 
-    def __init__(self, device: Device, cache: Path | None = None) -> None:
+    def __init__(
+        self, device: Device, cache: Path | None = None, tuned: Tuning | None = None
+    ) -> None:
+        """`tuned` replaces the tunables of the device's class."""
         self.device = device
         self.name = device.worker_class
         self.residency = Residency(device)
         self.programs = Programs(device, BinaryCache(cache / "programs" if cache else None))
-        self._gpu = Gpu(device, self.programs, self.residency, tuning.of_class(self.name))
+        self._gpu = Gpu(device, self.programs, self.residency, tuned or tuning.of_class(self.name))
 
     @property
     def operators(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import putenv
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class Device:
     def worker_class(self) -> str:
         """The class of workers that can stand in for one another."""
         return worker_class(self.platform, self.name)
+
+    def limited(self, limits: Limits) -> "Device":
+        """The same device with tighter limits."""
+        return replace(self, limits=self.limits.within(limits))
 
     def finish(self) -> None:
         """Wait for everything enqueued; raises DeviceFailed when some of it broke."""
