@@ -38,7 +38,7 @@ if ! recent .venv/bin/python; then
     "$python" -m venv --clear .venv
 fi
 echo "installing packages into .venv (once; the versions are in ops/constraints.txt)" >&2
-.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+.venv/bin/python -m pip install -qq --disable-pip-version-check \
     -c ops/constraints.txt -e '.[demo,test]' ||
     fail "the packages could not be installed" \
         "see pip's message above; the first set-up needs a network, later runs do not"
