@@ -1,0 +1,60 @@
+"""Run every kernel on small edge shapes; started by test_oclgrind.py under oclgrind.
+
+Both ways of cutting the products are run: a card's and a processor's. Results are held against the
+reference too, so that a silent simulator does not count as a clean one.
+"""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from services.gpu_worker import tuning
+from services.gpu_worker.backend import OpenCLBackend
+from services.gpu_worker.device import open_device
+from shared.operators.catalog import CATALOG
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Case, OperatorSpec
+
+MOST_ELEMENTS = 3000  # of all inputs of a case together: the simulator is slow
+
+
+def cases(spec: OperatorSpec) -> Iterator[Case]:
+    """The small ones; of the casts, whose kernels differ by source type, each type once."""
+    seen = set()
+    for case in spec.cases(np.random.default_rng(1)):
+        kind = case.inputs["x"].dtype if spec.name == "cast" else case.name
+        if kind not in seen and sum(t.size for t in case.inputs.values()) <= MOST_ELEMENTS:
+            seen.add(kind)
+            yield case
+
+
+def run(backend: OpenCLBackend, spec: OperatorSpec, case: Case) -> None:
+    residents = {port: backend.upload(tensor) for port, tensor in case.inputs.items()}
+    outputs = backend.run(spec, residents, case.attributes)
+    for port, expected in ReferenceBackend().run(spec, case.inputs, case.attributes).items():
+        np.testing.assert_allclose(
+            backend.download(outputs[port]).values.astype(np.float64),
+            expected.values.astype(np.float64),
+            rtol=max(spec.tolerance.rtol, 1e-6),  # the simulator's arithmetic is the host's
+            atol=max(spec.tolerance.atol, 1e-6),
+            err_msg=f"{spec.name} {case.name}",
+        )
+    for resident in (*residents.values(), *outputs.values()):
+        backend.release(resident)
+
+
+def main() -> None:
+    device = open_device("oclgrind")
+    count = 0
+    for tuned in (tuning.CARD, tuning.PROCESSOR):
+        backend = OpenCLBackend(device, None, tuned)
+        for spec in CATALOG:
+            for case in cases(spec):
+                run(backend, spec, case)
+                count += 1
+    sys.stdout.write(f"{count} calls\n")
+
+
+if __name__ == "__main__":
+    main()
