@@ -12,6 +12,7 @@ class VariantRow:
     name: str
     bytes: int
     accuracy: float  # on held-out digits, through gRPC
+    interval: tuple[float, float]  # 95 % interval of the accuracy
     p50: dict[str, float]  # worker class -> one call of one row, measured at the worker
     p99: dict[str, float]
     served_p50: float  # the same call as a gRPC client sees it

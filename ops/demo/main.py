@@ -27,7 +27,7 @@ CPU_WORKERS = 2
 
 def run(report: Path, *, as_json: bool = False) -> int:
     """Run the demo and write `report`/index.html; returns the exit code."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     story, findings = Story(console), Findings(machine=machine.facts())
     telemetry.configure("demo", level="error")
     with tempfile.TemporaryDirectory(prefix="ellesmere-demo-") as folder:

@@ -58,9 +58,11 @@ def _variant(row: VariantRow, names: list[str]) -> str:
         f"<td class=n>{milliseconds(row.p50.get(name))} / {milliseconds(row.p99.get(name))}</td>"
         for name in names
     )
+    low, high = row.interval
     return (
         f"<tr><td>{escape(row.name)}</td><td class=n>{row.bytes:,}</td>"
-        f"<td class=n>{row.accuracy:.2%}</td>{times}<td class=n>{milliseconds(row.served_p50)}</td>"
+        f"<td class=n>{row.accuracy:.2%}<br><small>{low:.1%} to {high:.1%}</small></td>"
+        f"{times}<td class=n>{milliseconds(row.served_p50)}</td>"
         f"<td><b>{escape(row.placed_on)}</b> {escape(row.reason)}</td>"
         f"<td>{escape(row.verdict)}</td></tr>"
     )

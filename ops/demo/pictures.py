@@ -52,28 +52,30 @@ def _save(figure: plt.Figure, path: Path) -> Path:
 
 
 def _trade(rows: list[VariantRow]) -> plt.Figure:
-    """Accuracy against bytes, and against the time of one row on each class."""
+    """Accuracy with its 95 % interval against bytes, and against the time of one row per class."""
     figure, (size, time) = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
-    for color, row in zip(COLORS, rows, strict=False):
-        _point(size, row.bytes / 2**20, row, color)
-    size.set(xlabel="weights [MiB]", ylabel="accuracy on held-out digits [%]", xscale="log")
     classes = sorted({name for row in rows for name in row.p50})
-    for marker, worker_class in zip("osD^v", classes, strict=False):
-        for color, row in zip(COLORS, rows, strict=False):
+    for color, row in zip(COLORS, rows, strict=False):
+        _point(size, row.bytes / 2**20, row, color=color, marker="o")
+        size.plot([], [], "o", color=color, label=row.name)
+        for marker, worker_class in zip("osD^v", classes, strict=False):
             if worker_class in row.p50:
-                x, y = row.p50[worker_class] * 1e3, row.accuracy * 100
-                time.plot(x, y, marker, color=color, markersize=9)
+                _point(time, row.p50[worker_class] * 1e3, row, color=color, marker=marker)
+    for marker, worker_class in zip("osD^v", classes, strict=False):
         time.plot([], [], marker, color=INK, label=worker_class)
-    time.set(xlabel="one row at the worker, median [ms]", xscale="log")
-    time.legend(frameon=False)
+    size.set(xlabel="weights [MiB]", ylabel="accuracy on held-out digits [%]", xlim=(0, None))
+    time.set(xlabel="one row at the worker, median [ms]", xlim=(0, None))
+    for axes in (size, time):
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     return figure
 
 
-def _point(axes: Axes, x: float, row: VariantRow, color: str) -> None:
-    axes.plot(x, row.accuracy * 100, "o", color=color, markersize=9)
-    axes.annotate(
-        row.name, (x, row.accuracy * 100), (7, 5), textcoords="offset points", color=color
-    )
+def _point(axes: Axes, x: float, row: VariantRow, *, color: str, marker: str) -> None:
+    low, high = (100 * abs(bound - row.accuracy) for bound in row.interval)
+    axes.errorbar(
+        x, row.accuracy * 100, [[low], [high]], fmt=marker, color=color, markersize=8, capsize=3,
+        elinewidth=1,
+    )  # fmt: skip
 
 
 def _timeline(kill: KillTest) -> plt.Figure:

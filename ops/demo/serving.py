@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ops.demo.digits import Digits
 from ops.demo.findings import Findings, VariantRow
@@ -60,12 +61,15 @@ async def serve(client: Client, digits: Digits, findings: Findings, story: Story
     for variant in manifest.variants:
         await _wait_ready(client, variant.name)
         scores = await _scores(client, digits, variant.name)
+        right = scores.argmax(axis=1) == digits.held_labels
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
         choices = route.choices.get(variant.name, ()) if route else ()
         findings.variants.append(
             VariantRow(
                 name=variant.name,
                 bytes=variant.weight_bytes,
-                accuracy=float((scores.argmax(axis=1) == digits.held_labels).mean()),
+                accuracy=float(right.mean()),
+                interval=(float(interval.low), float(interval.high)),
                 p50=_times(variant, "p50"),
                 p99=_times(variant, "p99"),
                 served_p50=await _served(client, digits, variant.name),
