@@ -1,8 +1,8 @@
 """CPU worker: wiring only."""
 
 import os
-import platform
 
+from services.cpu_worker import processor
 from services.cpu_worker.backend import CpuBackend
 from shared.bus.port import Bus
 from shared.chassis import compute, lifecycle
@@ -20,8 +20,8 @@ async def serve(bus: Bus, settings: WorkerSettings) -> None:
         worker_class=settings.worker_class or "cpu",
         service=NAME,
         pid=os.getpid(),
-        device=platform.processor() or platform.machine(),
-        driver=f"python {platform.python_version()}",
+        device=processor.device(),
+        driver=processor.driver(),
         slots=SLOTS,
     )
     await compute.serve(bus, CpuBackend(), card, settings)
