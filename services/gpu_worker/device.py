@@ -128,20 +128,30 @@ def _describe(
     )
 
 
+def platforms() -> tuple[str, ...]:
+    """Names of the platforms that the loader finds; may be none."""
+    return tuple(platform.name for platform in _found())
+
+
+def _found() -> list[cl.Platform]:
+    """The loader raises when there is no platform at all."""
+    try:
+        return list(cl.get_platforms())
+    except cl.Error:
+        return []
+
+
 def _platform(wish: str | None) -> cl.Platform:
     """The platform to use; raises NoDevice."""
-    try:
-        platforms = cl.get_platforms()
-    except cl.Error as error:
-        raise NoDevice(f"no OpenCL platform is installed: {_brief(error)}") from error
-    names = ", ".join(repr(platform.name) for platform in platforms) or "none"
+    found = _found()
     if wish is None:
-        cards = (p for p in platforms if _devices(p, cl.device_type.GPU))
-        pocl = (p for p in platforms if p.name == POCL and _devices(p))
+        cards = (p for p in found if _devices(p, cl.device_type.GPU))
+        pocl = (p for p in found if p.name == POCL and _devices(p))
         fitting = next(cards, None) or next(pocl, None)
     else:
-        fitting = next((p for p in platforms if wish.lower() in p.name.lower()), None)
+        fitting = next((p for p in found if wish.lower() in p.name.lower()), None)
     if fitting is None or not _devices(fitting):
+        names = ", ".join(repr(platform.name) for platform in found) or "none"
         raise NoDevice(f"no device on a platform named like {wish or 'any'!r}; there are: {names}")
     return fitting
 

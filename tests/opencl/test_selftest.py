@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.gpu_worker import selftest, startup
+from services.gpu_worker import probe, selftest, startup
 from services.gpu_worker.backend import OpenCLBackend
+from services.gpu_worker.device import Device
 from services.gpu_worker.launch import elementwise
 from services.gpu_worker.launch.table import LAUNCHERS
 from services.gpu_worker.selftest import WrongAnswer
@@ -52,3 +53,26 @@ def test_a_worker_without_a_device_leaves_with_its_own_code(
     said = "".join(capfd.readouterr())
     assert "device.unusable" in said
     assert "ELLESMERE_OPENCL_PLATFORM" in said
+
+
+def test_the_probe_names_device_class_and_memory(device: Device, cache: Path) -> None:
+    found = probe.describe(GpuSettings(cache=cache, opencl_platform=device.platform))
+
+    assert found == {
+        "platforms": found["platforms"],
+        "device": {
+            "name": device.name,
+            "driver": device.driver,
+            "class": device.worker_class,
+            "memory": device.limits.memory_bytes,
+        },
+    }
+    assert device.platform in found["platforms"]
+
+
+def test_the_probe_of_no_device_says_how_to_get_one(cache: Path) -> None:
+    found = probe.describe(GpuSettings(cache=cache, opencl_platform="no such thing"))
+
+    assert found["error"]["code"] == "EL-1302"
+    assert "ELLESMERE_OPENCL_PLATFORM" in found["error"]["fix"]
+    assert "device" not in found
