@@ -34,7 +34,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         "on Debian and Ubuntu: apt-get install python3-venv; elsewhere reinstall Python with ensurepip"
 fi
 
-if ! recent .venv/bin/python; then
+if ! { recent .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
     "$python" -m venv --clear .venv
 fi
 echo "installing packages into .venv (once; the versions are in ops/constraints.txt)" >&2

@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.stack import broker
 from ops.stack.ports import HOST, Ports
 from ops.stack.process import Program
+from shared.contracts.errors import StackNotReady
 
 GRACE_SECONDS = 5.0  # [s] a service may take to finish the jobs in hand
 SINGLE = ("scheduler", "gateway", "profiler", "compressor")
@@ -50,12 +51,16 @@ def broker_programs(settings: StackSettings) -> list[Program]:
     """The broker with its configuration written into the data folder; none when it is external.
 
     Raises:
-        BrokerFailed: no nats-server is installed.
+        StackNotReady: no nats-server is installed.
     """
     if settings.nats_url:
         return []
+    try:
+        server = broker.find()
+    except broker.BrokerFailed as error:
+        raise StackNotReady(str(error)) from None
     config = broker.configure(settings.data / "nats", host=HOST, port=settings.ports.nats)
-    command = (str(broker.find()), "-c", str(config))
+    command = (str(server), "-c", str(config))
     return [Program(service="nats", label="nats", command=command, log=settings.log)]
 
 

@@ -1,6 +1,7 @@
 """Killing processes of a running stack loses nothing and leaves nothing."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -15,7 +16,8 @@ from nats.aio.msg import Msg
 
 from ops.stack import broker
 from shared.client.client import Client
-from shared.contracts.v1.jobs import OperatorBody, Status
+from shared.contracts.errors import SuiteError
+from shared.contracts.v1.jobs import InferBody, OperatorBody, Status
 from shared.tensors import layouts
 from tests.system import processes
 from tests.system.networks import Classifier
@@ -77,6 +79,26 @@ async def test_killed_worker_is_started_again_and_said_so(stack: Running) -> Non
     assert f"runs again (pid {after[0]})" in said or f"runs again (pid {after[1]})" in said
 
 
+@pytest.mark.parametrize("service", ["nats", "gateway", "scheduler", "compressor", "profiler"])
+async def test_any_other_process_is_started_again_and_work_goes_on(
+    stack: Running, model: str, network: Classifier, service: str
+) -> None:
+    x = np.ones((1, 32), np.float32)
+    pid = stack.pids(service)[0]
+
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: f"(pid {pid}) was killed by SIGKILL" in stack.log.read_text())
+    await until(lambda: f"ellesmere: {service} runs again" in stack.log.read_text())
+
+    async with Client(stack.grpc, timeout=60) as client:
+        await _answering(client)
+        outputs = await client.infer(model, {"x": x})
+        receipt = await client.submit(InferBody(model=model), {"x": layouts.dense(x)})
+        record, _ = await client.result(receipt.job, timeout=60)
+    assert record.status is Status.SUCCEEDED
+    np.testing.assert_allclose(outputs["scores"], network.scores(x), rtol=1e-4, atol=1e-3)
+
+
 def test_sigterm_ends_every_process_with_code_0_and_models_survive(
     tmp_path: Path, network: Classifier
 ) -> None:
@@ -133,6 +155,16 @@ async def _full_strength(client: Client, *, without: int = 0) -> list[int]:
         while len(pids := {*await _workers(client)} - {without}) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return list(pids)
+
+
+async def _answering(client: Client) -> None:
+    """Wait until the gateway is back and sees the broker, and a worker has the model."""
+    async with asyncio.timeout(40):
+        while True:
+            with contextlib.suppress(SuiteError):
+                await client.infer("classifier", {"x": np.ones((1, 32), np.float32)})
+                return
+            await asyncio.sleep(0.1)
 
 
 async def _add(grpc: str, network: Classifier) -> None:
