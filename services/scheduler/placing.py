@@ -100,7 +100,7 @@ def placed(state: State, event: Placed, now: float) -> Iterator[Instruction]:
         attempt=job.attempt,
         reason=reason,
     )
-    if not state.fleet.of(job.worker_class).slots:
+    if not state.fleet.of(job.worker_class).slots and movable(state, job):
         yield from move(state, job, now)
 
 
@@ -117,11 +117,15 @@ def release(state: State, job: Job) -> None:
         state.fleet.vacate(job.worker_class, job.seconds)
 
 
+def movable(state: State, job: Job) -> bool:
+    """Whether a placed job may go to another class, and one lives that takes it."""
+    return job.phase is Phase.RUNNING and job.movable and bool(_candidates(state, job))
+
+
 def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
-    """Let a job go to another class, if one lives and the client did not insist on this one."""
-    if job.phase is Phase.RUNNING and job.movable and _candidates(state, job):
-        release(state, job)
-        yield from arrive(state, job, now)
+    """Take a job off its class and queue it anew."""
+    release(state, job)
+    yield from arrive(state, job, now)
 
 
 def _candidates(state: State, job: Job) -> tuple[Candidate, ...]:

@@ -18,10 +18,8 @@ def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]
     job.lost += 1
     if job.lost >= state.policy.attempts:
         yield ending.exhausted(state, job, told, now)
-    elif job.movable and not state.fleet.of(job.worker_class).slots:
-        yield from placing.move(state, job, now)
     else:
-        yield _again(state, job, now)
+        yield from _retry(state, job, now)
 
 
 def doubted(state: State, worker: Worker, now: float) -> Iterator[Instruction]:
@@ -38,10 +36,8 @@ def doubted(state: State, worker: Worker, now: float) -> Iterator[Instruction]:
         job.doubts += 1
         if job.doubts >= DOUBTS * state.policy.attempts:
             yield ending.exhausted(state, job, f"{worker.name} fell silent", now)
-        elif job.movable and not state.fleet.of(job.worker_class).slots:
-            yield from placing.move(state, job, now)
         else:
-            yield _again(state, job, now)
+            yield from _retry(state, job, now)
 
 
 def reconsider(state: State, now: float) -> Iterator[Instruction]:
@@ -52,8 +48,17 @@ def reconsider(state: State, now: float) -> Iterator[Instruction]:
     yield from placing.dispatch(state, now)
     for job in list(state.jobs.values()):
         orphan = job.phase is Phase.RUNNING and not state.fleet.of(job.worker_class).slots
-        if orphan and state.fleet.holder(job.key) is None:  # who drains still ends its own
+        held = orphan and state.fleet.holder(job.key) is not None  # who drains ends its own
+        if orphan and not held and placing.movable(state, job):
             yield from placing.move(state, job, now)
+
+
+def _retry(state: State, job: Job, now: float) -> Iterator[Instruction]:
+    """Elsewhere if its class is dead and another may take it, else for whoever comes back."""
+    if not state.fleet.of(job.worker_class).slots and placing.movable(state, job):
+        yield from placing.move(state, job, now)
+    else:
+        yield _again(state, job, now)
 
 
 def _again(state: State, job: Job, now: float) -> Place:

@@ -25,6 +25,8 @@ def ticked(state: State, now: float) -> Iterator[Instruction]:
 
 def silent(state: State, workers: list[Worker], now: float) -> Iterator[Instruction]:
     """Workers are lost: what they had, or may have had, in hand is placed again at once."""
+    if workers:
+        state.candidates.clear()
     for worker in workers:
         held, worker.running = worker.running, set()
         for name in sorted(held):
