@@ -53,7 +53,9 @@ def table(record: JobFinished, tensors: Mapping[str, Tensor] | None = None) -> "
         "worker": f"{record.worker} ({record.worker_class})" if record.worker else "",
         "device": record.device,
         "attempt": str(record.attempt),
-        "time": ", ".join(f"{name} {seconds * MILLI:.2f} ms" for name, seconds in times.items()),
+        "time": ", ".join(
+            f"{name} {seconds * MILLI:.2f} ms" for name, seconds in times.items() if seconds
+        ),
         **{f"report.{key}": str(item) for key, item in record.report.items()},
         **{f"output {name}": _words(tensor) for name, tensor in (tensors or {}).items()},
     }

@@ -15,7 +15,7 @@ from shared.contracts.subjects import Bucket
 from shared.contracts.v1.workers import WorkerCard
 
 POLL = 0.1  # [s]
-BROKER_SECONDS = 15.0  # [s]
+BROKER_SECONDS = 10.0  # [s]
 WITHOUT_CARD = frozenset({"gateway", "scheduler"})
 
 

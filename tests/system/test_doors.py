@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -173,6 +174,29 @@ def test_failed_job_leaves_with_code_1_and_its_reason(stack: Running, tmp_path: 
     assert ended.returncode == 1
     assert "error: [EL-1102]" in ended.stderr
     assert "hint:" in ended.stderr
+
+
+def test_interrupted_wait_leaves_with_code_130_and_the_job_can_be_cancelled(stack: Running) -> None:
+    pinned = ("submit", "--operator", "relu", "--class", "nobody", "--job-id", "waits")
+    assert processes.command(*pinned, address=stack.grpc).returncode == 0
+    watching = subprocess.Popen(
+        [*processes.COMMAND, "job", "watch", "waits", "--address", stack.grpc],
+        stderr=subprocess.PIPE,
+        cwd=processes.ROOT,
+    )
+    assert watching.stderr is not None
+    assert watching.stderr.readline() == b"accepted\n"
+
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=20)
+    cancelled = processes.command("job", "cancel", "waits", "--json", address=stack.grpc)
+    result = processes.command("job", "result", "waits", address=stack.grpc)
+
+    assert watching.returncode == 130
+    assert said.endswith(b"interrupted\n")
+    assert json.loads(cancelled.stdout)["status"] == "cancelled"
+    assert result.returncode == 1
+    assert "error: [EL-1205]" in result.stderr
 
 
 def test_status_and_doctor_see_the_stack(stack: Running) -> None:
