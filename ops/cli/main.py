@@ -76,4 +76,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = build()(given, prog_name="ellesmere", standalone_mode=False)
     except BaseException as error:
         return failures.report(error, debug="--debug" in given)
+    if code == failures.INTERRUPTED:  # typer has caught Ctrl-C already
+        return failures.report(KeyboardInterrupt(), debug=False)
     return code if isinstance(code, int) else 0
