@@ -35,12 +35,19 @@ log = structlog.get_logger()
 
 
 async def lead(bus: Bus, make: Callable[[], Machine] = Machine) -> None:
-    """Wait for the lease, schedule while it is held, wait again when it is lost; for ever."""
+    """Wait for the lease, schedule while it is held, wait again when it is lost; for ever.
+
+    A bus that is away costs the leadership and what was in memory, never a job.
+    """
     while True:
-        async with bus.lease(LEASE) as lease:
-            log.info("lease.taken", name=bus.name)
-            await Session(bus, make(), lease).run()
-        log.warning("lease.lost", name=bus.name)
+        try:
+            async with bus.lease(LEASE) as lease:
+                log.info("lease.taken", name=bus.name)
+                await Session(bus, make(), lease).run()
+            log.warning("lease.lost", name=bus.name)
+        except* SuiteError as errors:
+            log.warning("lease.lost", name=bus.name, reason=str(errors.exceptions[0]))
+            await anyio.sleep(PAUSE)
 
 
 class Session:
@@ -56,6 +63,7 @@ class Session:
         self._limit = anyio.CapacityLimiter(AT_ONCE)
         self._orderly, self._in_order = anyio.create_memory_object_stream[Instruction](10_000)
         self._room = anyio.Event()
+        self._over = False
         self._group: TaskGroup
 
     async def run(self) -> None:
@@ -71,15 +79,19 @@ class Session:
                 self._group.start_soon(self._repeat, KEEP, self._held.keep)
                 self._group.start_soon(self._repeat, MEASURE, self._measure)
                 await self._tick()
+                self._over = True
                 self._group.cancel_scope.cancel()
         finally:
+            self._over = True
             self._orderly.close()
             self._in_order.close()
             with anyio.move_on_after(HAND_BACK, shield=True):
                 await self._held.release()
 
     def feed(self, event: Event) -> None:
-        """Tell the machine, and have done what it wants."""
+        """Tell the machine, and have done what it wants; nothing once the session is over."""
+        if self._over:
+            return
         for instruction in self._machine.handle(event, self._clock()):
             match instruction:
                 case PublishRoute() | RemoveRoute() | Announce():
@@ -135,9 +147,17 @@ class Session:
                 self._heed(listen.entry(bucket, entry))
 
     async def _hear(self) -> None:
-        for subject, read in listen.BROADCASTS:
-            heard = partial(listen.hear, read, self._heed)
-            await self._bus.subscribe(subject, heard)
+        """Subscribe to the broadcasts for as long as this session lasts."""
+        subscriptions = []
+        try:
+            for subject, read in listen.BROADCASTS:
+                heard = partial(listen.hear, read, self._heed)
+                subscriptions.append(await self._bus.subscribe(subject, heard))
+            await anyio.sleep_forever()
+        finally:
+            with anyio.move_on_after(HAND_BACK, shield=True), contextlib.suppress(SuiteError):
+                for subscription in subscriptions:
+                    await subscription.stop()
 
     async def _pull(self) -> None:
         puller = self._bus.puller(Stream.JOBS, SCHEDULER)
