@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.contracts.v1.jobs import Failure, Status
 from shared.contracts.v1.models import Route
+from shared.placement.assign import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Place:
     attempt: int
     digest: str
     data: bytes
-    reason: str = ""
+    reason: Reason | str = ""
     delivery: int | None = None  # sequence in EL_JOBS
     replaces: int | None = None  # sequence in EL_RUN
 

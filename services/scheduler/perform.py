@@ -106,7 +106,7 @@ class Performer:
             kind=asked.kind,
             worker_class=asked.worker_class,
             attempt=asked.attempt,
-            reason=asked.reason,
+            reason=str(asked.reason),
         )
         await self._settle(asked.delivery, asked.replaces)
         return Placed(name, asked.attempt, receipt.sequence)

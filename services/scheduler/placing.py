@@ -9,7 +9,7 @@ from services.scheduler.instructions import Announce, Discard, Instruction, Plac
 from services.scheduler.job import Job, Phase
 from services.scheduler.state import State
 from shared.placement import assign
-from shared.placement.assign import Candidate
+from shared.placement.assign import Candidate, Reason
 
 
 def enqueue(state: State, job: Job, now: float) -> bool:
@@ -87,7 +87,7 @@ def placed(state: State, event: Placed, now: float) -> Iterator[Instruction]:
         if job is None or job.sequence != event.sequence:
             yield Discard(event.sequence)
         return
-    reason = job.pending.reason if isinstance(job.pending, Place) else ""
+    reason = str(job.pending.reason) if isinstance(job.pending, Place) else ""
     if job.delivery is not None:
         state.held.discard(job.delivery)
     job.delivery, job.sequence, job.pending = None, event.sequence, None
@@ -148,7 +148,7 @@ def _able(state: State, job: Job) -> list[str]:
     return [one.name for one in state.fleet.live() if one.runs(job.kind, job.operator)]
 
 
-def _reason(state: State, job: Job, chosen: Candidate) -> str:
+def _reason(state: State, job: Job, chosen: Candidate) -> Reason | str:
     if job.pinned:
         return f"{job.pinned}: the job is pinned to it"
     if job.kind in SERVICE_CLASS:

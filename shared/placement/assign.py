@@ -23,6 +23,34 @@ class Candidate(NamedTuple):
         return self.source is Source.PRIOR and self.worker_class != CPU_CLASS
 
 
+class Reason(NamedTuple):
+    """Why a class was chosen: the numbers at that moment. Its text is made when somebody reads it,
+    which is most of the time of a decision.
+    """
+
+    chosen: Candidate
+    candidates: Sequence[Candidate]
+    waits: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """The chosen class with its numbers, and the nearest rival with its own."""
+        name = self.chosen.worker_class
+        rivals = [one for one in self.candidates if one.worker_class != name]
+        told = f"{name} ends in {self._told(self.chosen)}"
+        if not rivals:
+            return f"{told}; no rival"
+        rival = min(rivals, key=lambda one: self._wait(one) + one.seconds)
+        return f"{told}; next {rival.worker_class} in {self._told(rival)}"
+
+    def _told(self, one: Candidate) -> str:
+        wait = self._wait(one)
+        queue = f" with {wait * 1e3:.3g} ms of queue" if wait else ""
+        return f"{(wait + one.seconds) * 1e3:.3g} ms{queue} ({one.source})"
+
+    def _wait(self, one: Candidate) -> float:
+        return self.waits.get(one.worker_class, 0.0)
+
+
 def order(candidates: Iterable[Candidate], *, standing: str | None = None) -> list[Candidate]:
     """Idle classes by their seconds, the best first, guessed ones behind all others.
 
@@ -75,22 +103,11 @@ def choose(
 
 
 def reason(
-    chosen: Candidate, candidates: Iterable[Candidate], waits: Mapping[str, float] = NO_QUEUES
-) -> str:
-    """One sentence: the chosen class with its numbers, and the nearest rival with its own."""
-    rivals = [one for one in candidates if one.worker_class != chosen.worker_class]
-    told = f"{chosen.worker_class} ends in {_told(chosen, waits)}"
-    if not rivals:
-        return f"{told}; no rival"
-    rival = min(rivals, key=lambda one: waits.get(one.worker_class, 0.0) + one.seconds)
-    return f"{told}; next {rival.worker_class} in {_told(rival, waits)}"
+    chosen: Candidate, candidates: Sequence[Candidate], waits: Mapping[str, float] = NO_QUEUES
+) -> Reason:
+    """Keep the numbers behind a choice, before the queues change."""
+    return Reason(chosen, candidates, dict(waits))
 
 
 def _rank(one: Candidate) -> tuple[bool, float, bool, str]:
     return one.guessed, one.seconds, one.worker_class != CPU_CLASS, one.worker_class
-
-
-def _told(one: Candidate, waits: Mapping[str, float]) -> str:
-    wait = waits.get(one.worker_class, 0.0)
-    queue = f" with {wait * 1e3:.3g} ms of queue" if wait else ""
-    return f"{(wait + one.seconds) * 1e3:.3g} ms{queue} ({one.source})"

@@ -83,10 +83,10 @@ def test_a_class_without_workers_is_no_choice() -> None:
 def test_the_reason_holds_the_numbers_of_both() -> None:
     told = assign.reason(CPU, [CPU, POCL], {"gpu-pocl": 5e-3})
 
-    assert told == (
+    assert str(told) == (
         "cpu ends in 4 ms (modelled); next gpu-pocl in 6 ms with 5 ms of queue (measured)"
     )
-    assert assign.reason(CPU, [CPU]) == "cpu ends in 4 ms (modelled); no rival"
+    assert str(assign.reason(CPU, [CPU])) == "cpu ends in 4 ms (modelled); no rival"
 
 
 @given(
