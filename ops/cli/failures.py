@@ -43,6 +43,8 @@ def report(error: BaseException, *, debug: bool) -> int:
     if isinstance(cause, KeyboardInterrupt | asyncio.CancelledError):
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+    if isinstance(cause, SystemExit):  # the reader of our output left, as `head` does
+        return cause.code if isinstance(cause.code, int) else FAILED
     if isinstance(cause, typer.TyperException) and not cause.format_message():
         return USAGE  # help was printed instead
     if debug:
