@@ -14,9 +14,10 @@ from services.scheduler.instructions import (
 )
 from services.scheduler.job import Job
 from services.scheduler.state import State
-from shared.contracts.errors import InvalidMessage
+from shared.contracts.errors import InvalidMessage, SuiteError, UnsupportedOperator
 from shared.contracts.subjects import Stream
 from shared.contracts.v1.jobs import Status
+from shared.operators import catalog
 
 
 def arrived(state: State, event: Arrival, now: float) -> Iterator[Instruction]:
@@ -99,11 +100,11 @@ def _accepted(state: State, name: str, event: Arrival, now: float) -> Iterator[I
         state.first_seen[name] = now
         state.remember(state.first_seen)
         yield Announce(event.job.tenant, event.job.job, "accepted", event.frame.digest)
-    deadline, pinned = event.job.deadline, event.job.worker_class
+    deadline = event.job.deadline
     if deadline is not None and deadline <= now:
         yield ending.expired(state, job, now)
-    elif pinned and (told := _unfit(state, job, pinned)):
-        yield ending.refused(state, job, InvalidMessage(told), now)
+    elif (error := _unfit(state, job)) is not None:
+        yield ending.refused(state, job, error, now)
     else:
         yield from placing.arrive(state, job, now)
 
@@ -124,12 +125,20 @@ def _new(state: State, name: str, event: Arrival | Found, now: float) -> Job:
     )
 
 
-def _unfit(state: State, job: Job, pinned: str) -> str:
-    """Why a class whose abilities are known can never run the job; empty when it may."""
-    one = state.fleet.of(pinned)
-    if not one.kinds or job.kind in one.kinds:
-        return ""
-    return f"class {pinned} takes {', '.join(sorted(one.kinds))}; it does not take {job.kind}"
+def _unfit(state: State, job: Job) -> SuiteError | None:
+    """Why no worker can ever run the job as it was asked for; None when one may."""
+    if job.pinned:
+        kinds = state.fleet.of(job.pinned).kinds
+        if kinds and job.kind not in kinds:
+            takes = ", ".join(sorted(kinds))
+            told = f"class {job.pinned} takes {takes}; it does not take {job.kind}"
+            return InvalidMessage(told)
+    if job.operator and not state.fleet.was_able(job.kind, job.operator):
+        try:
+            catalog.spec(job.operator)
+        except ValueError as error:  # it names the nearest operators
+            return UnsupportedOperator(str(error))
+    return None
 
 
 def _reused(event: Arrival, first: str) -> DeadLetter:

@@ -22,6 +22,7 @@ from shared.contracts.errors import InvalidMessage, SuiteError
 from shared.contracts.subjects import Bucket, Stream
 
 LEASE = "sched"
+WATCHED = (Bucket.WORKERS, Bucket.MODELS, Bucket.ROUTES, Bucket.CONTROL)
 TICK = 0.1  # [s]
 KEEP = 1.5  # [s] between extensions of the ack wait, which is 5 s
 MEASURE = 0.5  # [s] between looks at the backlog
@@ -72,7 +73,7 @@ class Session:
             async with anyio.create_task_group() as self._group:
                 await self._recover()
                 self._group.start_soon(self._perform_in_order)
-                for bucket in (Bucket.WORKERS, Bucket.MODELS, Bucket.ROUTES):
+                for bucket in WATCHED:
                     self._group.start_soon(self._watch, bucket)
                 self._group.start_soon(self._hear)
                 self._group.start_soon(self._pull)
@@ -129,7 +130,7 @@ class Session:
 
     async def _recover(self) -> None:
         """What the buckets say, then the attempts that a predecessor left in EL_RUN."""
-        for bucket in (Bucket.WORKERS, Bucket.MODELS, Bucket.ROUTES):
+        for bucket in WATCHED:
             for entry in await self._bus.entries(bucket):
                 self._heed(listen.entry(bucket, entry))
         left = await self._bus.history(Stream.RUN, subjects.ALL_RUNS, limit=RECOVERED)

@@ -71,6 +71,11 @@ class Fleet:
         """Whether a worker of this class was ever heard of."""
         return worker_class in self.ever
 
+    def was_able(self, kind: str, operator: str) -> bool:
+        """Whether a worker that takes this was ever heard of."""
+        heard = (self.classes[name] for name in self.ever)
+        return any(one.runs(kind, operator) for one in heard)
+
     def live(self) -> Iterator[WorkerClass]:
         """Classes with at least one live worker."""
         return (one for one in self.classes.values() if one.slots)

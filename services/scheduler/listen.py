@@ -69,6 +69,8 @@ def entry(bucket: Bucket, changed: Entry) -> Event | None:
                 return _model(changed)
             case Bucket.ROUTES:
                 return _route(changed)
+            case Bucket.CONTROL:
+                return _control(changed)
             case _:
                 return None
     except InvalidMessage as error:
@@ -82,6 +84,14 @@ def _worker(changed: Entry) -> Event:
 
 def _model(changed: Entry) -> Event:
     return ModelManifest.decode(changed.value) if changed.value else ModelGone(changed.key)
+
+
+def _control(changed: Entry) -> Event | None:
+    """A stored wish to cancel: broadcasts may be lost."""
+    what, _, job = changed.key.partition(".")
+    if what != "cancel" or changed.value is None:
+        return None
+    return Cancelled(changed.value.decode(errors="replace"), job)
 
 
 def _route(changed: Entry) -> Event | None:

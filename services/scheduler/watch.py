@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from services.scheduler import ending, placing, recovery
 from services.scheduler.events import Looked
-from services.scheduler.fleet import Worker
+from services.scheduler.fleet import SERVICE_CLASS, Worker
 from services.scheduler.instructions import Instruction, Look, Return
 from services.scheduler.job import Job, Phase
 from services.scheduler.state import State
@@ -64,9 +64,10 @@ def _due(state: State, job: Job, now: float) -> Iterator[Instruction]:
 
 def _hope(state: State, job: Job) -> bool:
     """Whether a worker that could run the job was ever seen."""
-    if job.pinned:
-        return state.fleet.seen(job.pinned)
-    return bool(job.candidates) and state.fleet.seen(job.candidates[0].worker_class)
+    if job.movable:
+        return state.fleet.was_able(job.kind, job.operator)
+    wanted = job.pinned or SERVICE_CLASS.get(job.kind, "")
+    return state.fleet.seen(wanted)
 
 
 def _check(state: State, job: Job, now: float) -> Iterator[Instruction]:

@@ -182,6 +182,16 @@ async def test_a_cancelled_job_that_waits_is_ended(memory: MemoryBroker) -> None
     assert record.status is Status.CANCELLED
 
 
+async def test_a_cancel_that_was_only_stored_counts_too(memory: MemoryBroker) -> None:
+    async with leading(memory) as bus:
+        await submit(bus, job())
+        await newest(bus, Stream.AUDIT, subjects.audit("acme", "j1", "accepted"))
+        await bus.put(Bucket.CONTROL, "cancel.j1", b"acme")
+        record = await ended(bus, job())
+
+    assert record.status is Status.CANCELLED
+
+
 async def test_a_standby_takes_over_when_the_leader_goes(memory: MemoryBroker) -> None:
     async with leading(memory, "sched-2") as bus, working(memory, Script([succeed])):
         async with leading(memory, "sched-1"):
