@@ -47,7 +47,7 @@ class App:
         try:
             answer = await self._admitted(call, data)
         except SuiteError as error:
-            raise self._refused(call, error) from None
+            raise self.refused(call.method, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so
             raise self._broken(call, error) from None
         self._ok[call.method].inc()
@@ -62,10 +62,15 @@ class App:
                     async for answer in answers:
                         yield answer
         except SuiteError as error:
-            raise self._refused(call, error) from None
+            raise self.refused(call.method, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so
             raise self._broken(call, error) from None
         self._ok[call.method].inc()
+
+    def refused(self, method: str, error: SuiteError) -> Refused:
+        """Count a call that ends in an error; returns what its caller is to see."""
+        self._metrics.calls.labels(method, error.code).inc()
+        return Refused(faults.of(error))
 
     async def _admitted(self, call: Call, data: bytes) -> bytes:
         if len(data) > self._limits.message:
@@ -73,10 +78,6 @@ class App:
             raise TooLarge(f"a message of {len(data)} bytes; at most {most} are taken")
         with self._admission.call(call.tenant, len(data)):
             return await self.methods.unary[call.method](call, data)
-
-    def _refused(self, call: Call, error: SuiteError) -> Refused:
-        self._metrics.calls.labels(call.method, error.code).inc()
-        return Refused(faults.of(error))
 
     def _broken(self, call: Call, error: Exception) -> Refused:
         fault = faults.unexpected()

@@ -12,6 +12,10 @@ class Limits:
     message: int = 16 * MIB  # one gRPC message; larger is refused with a code of ours
     wire: int = 32 * MIB  # what the transport itself still reads before it refuses
     metadata: int = 16 * 2**10  # all headers of a call
+    streams: int = 1024  # calls on one connection at once
+    stream_window: int = 4 * MIB  # sent on a call before the sender waits for us
+    connection_window: int = 16 * MIB  # the same of all calls on a connection
+    handshake: float = 5.0  # a connection says in this time what it wants, or is closed
     inline: int = 4 * MIB  # tensors of one inference, and of one packed message
     blob: int = 512 * MIB  # one upload or download
     in_flight: int = 1024 * MIB  # requests and uploads in memory

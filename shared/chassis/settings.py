@@ -72,6 +72,7 @@ class GatewaySettings(BusSettings):
     """The front door."""
 
     listen: str = "127.0.0.1:8001"  # gRPC
+    front: Literal["http2", "grpcio"] = "http2"  # who speaks gRPC: our own server, or the library's
     metrics: str = "127.0.0.1:8002"  # metrics and health over HTTP
 
 

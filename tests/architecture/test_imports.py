@@ -54,6 +54,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc": ("services/gateway", "shared/client"),
     "grpc_health": ("services/gateway", "shared/client"),
     "grpc_reflection": ("services/gateway",),
+    "hpack": ("services/gateway/http2",),
     "onnx": ("services/compressor/importers", "ops"),
     "nir": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),

@@ -1,4 +1,7 @@
-"""A gateway in this process: in-memory bus, real gRPC on loopback, workers made of numpy."""
+"""A gateway in this process: in-memory bus, real gRPC on loopback, workers made of numpy.
+
+Tests that are marked with `usefixtures("front")` run once with each front end.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -10,8 +13,9 @@ import grpc
 import numpy as np
 from google.protobuf.message import Message
 
+from services.gateway import grpc_server
 from services.gateway.assembly import Gateway, assemble
-from services.gateway.grpc_server import Server
+from services.gateway.http2 import server as http2_server
 from services.gateway.limits import Limits
 from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus, Inbound, Subscription
@@ -24,6 +28,12 @@ from shared.contracts.v1.workers import Heartbeat, WorkerCard
 
 DENSE, INT8 = "a" * 64, "b" * 64  # artifacts
 WEIGHT = np.array([[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 3, 0]], np.float32)  # (3, 4): y = x Wᵀ
+Server = grpc_server.Server | http2_server.Server
+FRONTS: dict[str, type[Server]] = {
+    "http2": http2_server.Server,
+    "grpcio": grpc_server.Server,
+}
+front_of_test = FRONTS["http2"]  # the fixture `front` puts each in its place
 INFER = f"/{wire.INFERENCE}/ModelInfer"
 
 
@@ -193,7 +203,7 @@ async def opened(
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         gateway = await stack.enter_async_context(assemble(bus, bounds))
-        server = Server(gateway.app, bounds, listen="127.0.0.1:0")
+        server = front_of_test(gateway.app, bounds, listen="127.0.0.1:0")
         await server.start()
         stack.push_async_callback(server.stop)
         await server.show(serving=True)

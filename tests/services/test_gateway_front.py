@@ -11,13 +11,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from services.gateway import grpc_server, telemetry
+from services.gateway import telemetry
 from services.gateway.faults import STATUS, Status
 from services.gateway.limits import Limits
 from shared.bus.memory import MemoryBroker
 from shared.contracts import wire
 from shared.contracts.errors import AddressTaken, Kind
 from tests.services.gateway_house import House, opened, request
+
+pytestmark = pytest.mark.usefixtures("front")
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -135,7 +137,7 @@ async def test_metadata_over_its_limit_is_refused_and_the_connection_lives(
 
 async def test_taken_address_is_said_in_one_sentence(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
-        second = grpc_server.Server(house.gateway.app, Limits(), listen=house.address)
+        second = type(house.server)(house.gateway.app, Limits(), listen=house.address)
         with pytest.raises(AddressTaken, match=house.address):
             await second.start()
 

@@ -14,6 +14,8 @@ from shared.bus.memory import MemoryBroker
 from shared.contracts.wire import inference
 from tests.services.gateway_house import DENSE, INFER, INT8, House, manifest, opened, request
 
+pytestmark = pytest.mark.usefixtures("front")
+
 Request = inference.ModelInferRequest
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 

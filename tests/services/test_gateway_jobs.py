@@ -26,6 +26,8 @@ from shared.contracts.wire import jobs
 from shared.tensors import layouts
 from tests.services.gateway_house import House, opened
 
+pytestmark = pytest.mark.usefixtures("front")
+
 BODY = OperatorBody(operator="relu")
 X = {"x": layouts.dense(np.array([[-1, 2]], np.float32))}
 

@@ -15,6 +15,8 @@ from shared.contracts.v1.models import ModelManifest
 from shared.contracts.wire import inference
 from tests.services.gateway_house import House, manifest, opened, request
 
+pytestmark = pytest.mark.usefixtures("front")
+
 
 async def ask(house: House, method: str, /, **fields: object) -> object:
     rpc = wire.rpcs(wire.INFERENCE)[method]

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from shared.bus.memory import MemoryBroker
 from tests.services.gateway_house import opened
 
@@ -84,6 +86,7 @@ print("done")
 """
 
 
+@pytest.mark.usefixtures("front")
 async def test_a_stock_client_is_served(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         program = await asyncio.create_subprocess_exec(

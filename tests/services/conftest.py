@@ -1,0 +1,12 @@
+"""Fixtures of the services' tests."""
+
+import pytest
+
+from tests.services import gateway_house
+
+
+@pytest.fixture(params=gateway_house.FRONTS)
+def front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every gateway that the test opens has this front end."""
+    monkeypatch.setattr(gateway_house, "front_of_test", gateway_house.FRONTS[request.param])
+    return request.param
