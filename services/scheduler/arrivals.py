@@ -17,7 +17,10 @@ from services.scheduler.state import State
 from shared.contracts.errors import InvalidMessage, SuiteError, UnsupportedOperator
 from shared.contracts.subjects import Stream
 from shared.contracts.v1.jobs import Status
-from shared.operators import catalog
+from shared.operators.catalog import CATALOG
+from shared.operators.validate import nearest
+
+CATALOGUED = frozenset(spec.name for spec in CATALOG)
 
 
 def arrived(state: State, event: Arrival, now: float) -> Iterator[Instruction]:
@@ -133,12 +136,17 @@ def _unfit(state: State, job: Job) -> SuiteError | None:
             takes = ", ".join(sorted(kinds))
             told = f"class {job.pinned} takes {takes}; it does not take {job.kind}"
             return InvalidMessage(told)
-    if job.operator and not state.fleet.was_able(job.kind, job.operator):
-        try:
-            catalog.spec(job.operator)
-        except ValueError as error:  # it names the nearest operators
-            return UnsupportedOperator(str(error))
+    if job.operator and job.operator not in CATALOGUED:
+        return _unheard_of(state, job)
     return None
+
+
+def _unheard_of(state: State, job: Job) -> SuiteError | None:
+    """The error of an operator that no catalogue and no worker's card names."""
+    if state.fleet.was_able(job.kind, job.operator):
+        return None
+    known = CATALOGUED | state.fleet.operators()
+    return UnsupportedOperator(f"no operator {job.operator}; {nearest(job.operator, known)}")
 
 
 def _reused(event: Arrival, first: str) -> DeadLetter:

@@ -76,6 +76,10 @@ class Fleet:
         heard = (self.classes[name] for name in self.ever)
         return any(one.runs(kind, operator) for one in heard)
 
+    def operators(self) -> frozenset[str]:
+        """Every operator that a card has named."""
+        return frozenset().union(*(one.operators for one in self.classes.values()))
+
     def live(self) -> Iterator[WorkerClass]:
         """Classes with at least one live worker."""
         return (one for one in self.classes.values() if one.slots)

@@ -126,7 +126,28 @@ def test_an_operator_that_nobody_knows_fails_at_once_with_the_nearest_names(
     [failed] = only(Finish, machine.handle(submitted(body=OperatorBody(operator="gem_f32")), 0.0))
 
     assert failed.failure.code == "EL-1105"
-    assert "gemm_f32" in failed.failure.message
+    assert failed.failure.message == "no operator gem_f32; did you mean gemm_f32?"
+    assert failed.letter is None
+
+
+def test_an_operator_of_no_catalogue_that_a_card_names_is_placed(machine: Machine) -> None:
+    machine.handle(card("w1", operators=("relu", "wavelet")), 0.0)
+
+    placed = only(Place, machine.handle(submitted(body=OperatorBody(operator="wavelet")), 0.0))
+    [failed] = only(
+        Finish, machine.handle(submitted("j2", body=OperatorBody(operator="wavelets")), 0.0)
+    )
+
+    assert [each.worker_class for each in placed] == ["cpu"]
+    assert failed.failure.message == "no operator wavelets; did you mean wavelet?"
+
+
+def test_a_catalogued_operator_waits_for_a_worker_that_has_it(machine: Machine) -> None:
+    machine.handle(card("w1", operators=("relu",)), 0.0)
+
+    answer = machine.handle(submitted(body=OperatorBody(operator="gemm_f32")), 0.0)
+
+    assert only(Finish, answer) == only(Place, answer) == []
 
 
 def test_a_finish_is_final_only_when_the_record_is_written(machine: Machine) -> None:
