@@ -102,7 +102,7 @@ def _accepted(state: State, name: str, event: Arrival, now: float) -> Iterator[I
     if name not in state.first_seen:
         state.first_seen[name] = now
         state.remember(state.first_seen)
-        yield Announce(event.job.tenant, event.job.job, "accepted", event.frame.digest)
+        yield _told(event)
     deadline = event.job.deadline
     if deadline is not None and deadline <= now:
         yield ending.expired(state, job, now)
@@ -110,6 +110,18 @@ def _accepted(state: State, name: str, event: Arrival, now: float) -> Iterator[I
         yield ending.refused(state, job, error, now)
     else:
         yield from placing.arrive(state, job, now)
+
+
+def _told(event: Arrival) -> Announce:
+    """The acceptance, with what it takes to withdraw the job from EL_JOBS while it waits there."""
+    return Announce(
+        tenant=event.job.tenant,
+        job=event.job.job,
+        what="accepted",
+        digest=event.frame.digest,
+        kind=event.job.body.kind,
+        sequence=event.delivery,
+    )
 
 
 def _new(state: State, name: str, event: Arrival | Found, now: float) -> Job:

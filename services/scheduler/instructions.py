@@ -100,6 +100,8 @@ class Announce:
     worker_class: str = ""
     attempt: int = 0
     reason: str = ""
+    kind: str | None = None  # with accepted
+    sequence: int | None = None  # in EL_JOBS; with accepted
 
 
 @dataclass(frozen=True, slots=True)

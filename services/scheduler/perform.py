@@ -184,6 +184,8 @@ class Performer:
             worker_class=told.worker_class,
             attempt=told.attempt,
             reason=told.reason,
+            kind=told.kind,
+            sequence=told.sequence,
         ).encode()
         await self._bus.publish(subjects.audit(told.tenant, told.job, told.what), event)
         if told.what != "ended":  # the record itself is announced by the stream

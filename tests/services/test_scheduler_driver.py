@@ -21,6 +21,7 @@ from shared.contracts.v1.jobs import (
 from shared.contracts.v1.models import ModelManifest, PortSignature, Route, Variant
 from shared.contracts.v1.workers import Heartbeat, WorkerCard
 from shared.tensors import container
+from tests.services import gateway_house
 from tests.services.worker_house import Script, ended, job, stored, succeed, working
 
 CARD = WorkerCard(
@@ -192,6 +193,19 @@ async def test_a_cancel_that_was_only_stored_counts_too(memory: MemoryBroker) ->
     assert record.status is Status.CANCELLED
 
 
+async def test_a_job_of_a_nats_client_is_cancelled_over_grpc_before_it_is_placed(
+    memory: MemoryBroker,
+) -> None:
+    async with leading(memory) as bus, gateway_house.opened(memory, workers=()) as house:
+        await submit(bus, job(tenant="default"))
+        await newest(bus, Stream.AUDIT, subjects.audit("default", "j1", "accepted"))
+        record = await house.client.cancel("j1")
+        left = await bus.history(Stream.JOBS, subjects.ALL_JOBS)
+
+    assert (record.status, record.kind) == (Status.CANCELLED, "operator")
+    assert left == []
+
+
 async def test_a_standby_takes_over_when_the_leader_goes(memory: MemoryBroker) -> None:
     async with leading(memory, "sched-2") as bus, working(memory, Script([succeed])):
         async with leading(memory, "sched-1"):
@@ -272,6 +286,7 @@ async def test_every_change_of_a_job_is_in_the_audit(memory: MemoryBroker) -> No
     events = {event.what: event for event in (JobEvent.decode(each.data) for each in told)}
     assert events.keys() == {"accepted", "placed", "started", "ended"}
     assert events["accepted"].digest == container.digest(data)
+    assert (events["accepted"].kind, events["accepted"].sequence) == ("operator", 1)
     assert events["placed"].worker_class == "cpu"
     assert events["placed"].reason.startswith("cpu ends in")
     assert events["ended"].reason == "succeeded"

@@ -50,7 +50,9 @@ def test_a_job_is_placed_on_the_class_that_lives(machine: Machine) -> None:
     instructions = machine.handle(arrival, 0.0)
 
     accepted, placed = instructions
-    assert accepted == Announce("default", "j1", "accepted", digest=arrival.frame.digest)
+    assert accepted == Announce(
+        "default", "j1", "accepted", digest=arrival.frame.digest, kind="operator", sequence=1
+    )
     assert replace(placed, reason=str(placed.reason)) == Place(
         tenant="default",
         job="j1",
