@@ -7,6 +7,7 @@ Source: https://github.com/huggingface/safetensors, section Format.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -26,6 +27,7 @@ PREFIX = 8  # bytes of the header length
 METADATA = "__metadata__"
 FORMAT_NAMES = {dtype: dtype.value.upper() for dtype in Dtype}
 _DTYPES = {name: dtype for dtype, name in FORMAT_NAMES.items()}
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes one; a whole pair is a character
 
 
 class Entry(NamedTuple):
@@ -126,7 +128,7 @@ def json_object(text: str, what: str) -> dict[str, object]:
     """Parse a JSON object in which no key repeats at any depth.
 
     Raises:
-        ValueError: not JSON, not an object, a repeated key, or nested too deeply.
+        ValueError: not JSON, not an object, a repeated key, half a character, or nested too deeply.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
@@ -134,7 +136,18 @@ def json_object(text: str, what: str) -> dict[str, object]:
         raise ValueError(f"the {what} nests too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"the {what} must be a JSON object, got {type(value).__name__}")
+    if _SURROGATE.search(text):
+        _require_characters(value, what)
     return value
+
+
+def _require_characters(value: dict[str, object], what: str) -> None:
+    """Refuse half a surrogate pair: Python reads it as text that no encoder takes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"the {what} holds {half!r}, half of a surrogate pair") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -172,6 +172,8 @@ MANY = {str(number): entry(shape=[0], data_offsets=[0, 0]) for number in range(1
         (header(b'{"a":' + b"[" * 500_000), "nests too deeply"),
         (header(b'{"a":1,"a":2}'), "the key 'a' occurs twice"),
         (header(b'{"a":{"shape":1,"shape":2}}'), "the key 'shape' occurs twice"),
+        (header(b'{"__metadata__":{"a":"\\ud83d"}}'), "holds '\\ud83d', half of a surrogate pair"),
+        (header(b'{"\\udc00":1}'), "half of a surrogate pair"),
         (header(b'{"a":NaN}'), "NaN is not a number of JSON"),
         (header(b'{"a":' + b"9" * 5000 + b"}"), "4300 digits"),
         (header(MANY), "at most 10000 tensors, got 10001"),
@@ -285,6 +287,10 @@ def test_the_key_of_layouts_cannot_be_given() -> None:
 def test_what_the_reader_would_refuse_is_not_written() -> None:
     with pytest.raises(ValueError, match="at most 1048576 bytes"):
         container.pack({}, {"message": "x" * (1 << 20)})
+
+
+def test_escaped_characters_outside_the_basic_plane_are_text() -> None:
+    assert container.metadata(header(b'{"__metadata__":{"a":"\\ud83d\\ude00"}}')) == {"a": "😀"}
 
 
 def test_metadata_is_read_without_looking_at_the_tensors() -> None:
