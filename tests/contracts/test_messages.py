@@ -124,12 +124,26 @@ def test_a_missing_field_is_named(missing: str) -> None:
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b'{"priority": ' + b"9" * 5_000 + b"}",
+        b'{"job": "1", "job": "2", "body": {"kind": "infer"}}',
+        b'{"job": "1", "body": {"kind": "infer", "model": "a", "model": "b"}}',
+        b'{"job": "1", "body": {"kind": "infer", "model": "\\ud800"}}',
     ],
     ids=lambda text: text[:24].decode(errors="replace"),
 )
 def test_what_is_no_message_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidMessage):
         JobSubmitted.decode(text)
+
+
+@pytest.mark.parametrize(
+    "shape", [[-1], [2**31], [10**400], [1] * 33], ids=["negative", "wide", "huge", "deep"]
+)
+def test_shape_that_no_tensor_has_is_refused(shape: list[int]) -> None:
+    ref = {"blob": {"sha256": "0" * 64, "size": 4}, "dtype": "f32", "shape": shape}
+    content = {"job": "1", "body": {"kind": "infer"}, "tensors": {"x": ref}}
+
+    with pytest.raises(InvalidMessage, match=r"tensors\.x\.shape"):
+        JobSubmitted.decode(json.dumps(content).encode())
 
 
 def test_an_error_does_not_repeat_what_was_sent() -> None:

@@ -1,12 +1,14 @@
 """Jobs: what a client asks for, and the one record of how it ended."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints
 
 from shared.contracts import subjects
+from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
+from shared.tensors import header
 
 Token = Annotated[str, StringConstraints(pattern=rf"^{subjects.TOKEN.pattern}$")]
 ModelName = Annotated[str, StringConstraints(pattern=rf"^{subjects.NAME.pattern}$")]
@@ -20,13 +22,16 @@ class BlobRef(Value):
     size: int = Field(ge=0, le=2**33)  # [bytes]
 
 
+Size = Annotated[int, Field(ge=0, le=header.MAX_DIMENSION)]
+
+
 class TensorRef(Value):
     """A tensor too large to travel inline: a blob that holds one safetensors file with it."""
 
     blob: BlobRef
     layout: str = "dense"
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...] = Field(max_length=header.MAX_RANK)
 
 
 class ImportBody(Value):
@@ -101,6 +106,20 @@ class JobSubmitted(Message):
     worker_class: Token | None = None  # pin to a class; None: the scheduler decides
     tensors: dict[str, TensorRef] = {}  # by name; the others are inline in the frame
     body: Body
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Parse as every message, and refuse a key that comes twice: it would mean two jobs.
+
+        Raises:
+            InvalidMessage: as for every message, or a repeated key.
+        """
+        job = super().decode(data)
+        try:
+            header.json_object(data.decode(), "message")
+        except ValueError as error:
+            raise InvalidMessage(str(error)) from None
+        return job
 
 
 class Status(StrEnum):
