@@ -9,6 +9,7 @@ from shared.tensors.layouts import Layout, TensorType
 from shared.tensors.packing import WORD_BITS
 
 MAX_RANK = 8  # kernels take strides as fixed arrays
+_LEAST_RANK = {Layout.DENSE: 0, Layout.SPIKE_BITS: 1}  # the others are matrices
 
 
 def sizes(kind: TensorType) -> tuple[int, ...]:
@@ -62,6 +63,9 @@ def nbytes(kind: TensorType) -> int:
         ValueError: the layout's bytes do not follow from its type.
     """
     shape = sizes(kind)
+    least = _LEAST_RANK.get(kind.layout, 2)
+    if len(shape) < least:
+        raise ValueError(f"{kind.layout} needs {least} dimensions or more, got shape {shape}")
     match kind.layout:
         case Layout.DENSE:
             return prod(shape) * kind.dtype.itemsize

@@ -102,3 +102,9 @@ def test_spike_bits_count_whole_words() -> None:
 def test_bytes_of_grouped_integers_need_the_group() -> None:
     with pytest.raises(ValueError, match="depend on its group"):
         nbytes(TensorType(Layout.INT4_GROUP, F32, (4, 8)))
+
+
+@pytest.mark.parametrize("layout", [Layout.CSR, Layout.INT8_CHANNEL, Layout.SPIKE_BITS])
+def test_bytes_of_a_layout_without_its_dimensions_are_refused(layout: Layout) -> None:
+    with pytest.raises(ValueError, match="dimensions or more, got shape"):
+        nbytes(TensorType(layout, F32, ()))
