@@ -7,7 +7,7 @@ from shared.contracts.v1.jobs import InferBody, JobSubmitted, StepTime
 from shared.contracts.v1.models import Latency, ModelManifest, Variant
 from shared.contracts.v1.workers import DeviceProfile, Measure
 from shared.operators.spec import Cost
-from shared.placement import cost, hardware
+from shared.placement import assign, cost, hardware
 from shared.placement.assign import Candidate
 from shared.placement.cost import StepWork, Work
 from shared.placement.hardware import DeviceFigures, Figure, Source
@@ -18,12 +18,22 @@ BATCH = 64  # rows of the second point from which the slope of a batch is taken
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Expected time of one call: `seconds` at one row and `per_row` for each further one."""
+    """Time of one call [s] over its rows; `high` and `high_per_row` are its cautious side."""
 
-    seconds: float
-    per_row: float
+    seconds: float  # at one row
+    per_row: float  # for each further one
+    high: float
+    high_per_row: float
     source: Source
     told: str  # where the numbers come from
+
+    def candidate(self, worker_class: str, *, rows: int = 1, repeat: int = 1) -> Candidate:
+        """What calls of so many rows cost on a class."""
+        seconds = (self.seconds + self.per_row * (rows - 1)) * repeat
+        if self.source is Source.MEASURED:
+            return assign.measured(worker_class, seconds)
+        high = (self.high + self.high_per_row * (rows - 1)) * repeat
+        return assign.expected(worker_class, seconds, high=high, source=self.source)
 
 
 @dataclass(slots=True)
@@ -47,12 +57,12 @@ class Estimates:
             variant = self.variant(job.body)
             if variant is not None:
                 one = line(variant, worker_class, self.of_class(worker_class))
-                seconds = one.seconds + one.per_row * (demand.rows - 1)
-                return Candidate(worker_class, seconds * demand.work.repeat, one.source)
+                return one.candidate(worker_class, rows=demand.rows, repeat=demand.work.repeat)
         if not demand.work.steps:
-            return Candidate(worker_class, UNKNOWN, Source.PRIOR)
+            return assign.expected(worker_class, UNKNOWN, high=UNKNOWN, source=Source.PRIOR)
         known = self.of_class(worker_class)
-        return Candidate(worker_class, cost.typical(demand.work, known), _source(known))
+        seconds, high = cost.typical(demand.work, known), cost.highest(demand.work, known)
+        return assign.expected(worker_class, seconds, high=high, source=_source(known))
 
     def variant(self, body: InferBody) -> Variant | None:
         """The variant that an inference names, by model or by the digest of its artifact."""
@@ -64,7 +74,7 @@ class Estimates:
 
 
 def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:
-    """Time of a variant on a class: measured there, else modelled from its steps."""
+    """Time of a variant on a class: measured there, else computed from its steps, else guessed."""
     mine = sorted(
         (one for one in variant.latencies if one.worker_class == worker_class),
         key=lambda one: one.batch,
@@ -72,8 +82,17 @@ def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:
     if mine:
         return _measured(mine)
     one, many = (cost.estimate(_work(variant, rows), known) for rows in (1, BATCH))
-    told = f"{_source(known)} on {known.device} {one.low * 1e3:.3g} to {one.high * 1e3:.3g} ms"
-    return Line(one.typical, cost.seconds_per_row(one, many, BATCH), _source(known), told)
+    traced = bool(_trace(variant))
+    source = _source(known) if traced else Source.PRIOR
+    told = f"{source} on {known.device} {one.low * 1e3:.3g} to {one.high * 1e3:.3g} ms"
+    return Line(
+        seconds=one.typical,
+        per_row=cost.seconds_per_row(one.typical, many.typical, BATCH),
+        high=one.high,
+        high_per_row=cost.seconds_per_row(one.high, many.high, BATCH),
+        source=source,
+        told=told if traced else f"{told}, from its weights alone",
+    )
 
 
 def figures(profile: DeviceProfile) -> DeviceFigures:
@@ -96,7 +115,7 @@ def _measured(points: list[Latency]) -> Line:
     slope = max(0.0, (last.p50 - first.p50) / rows) if rows else first.p50 / first.batch
     seconds = max(first.p50 - slope * (first.batch - 1), 0.0)
     told = f"measured on {first.device} {first.p50 * 1e3:.3g} ms at batch {first.batch}"
-    return Line(seconds, slope, Source.MEASURED, told)
+    return Line(seconds, slope, seconds, slope, Source.MEASURED, told)
 
 
 def _work(variant: Variant, rows: int) -> Work:
@@ -104,12 +123,17 @@ def _work(variant: Variant, rows: int) -> Work:
 
     Work grows with the rows; the bytes counted at batch 1 are mostly weights, read once.
     """
-    traced: tuple[StepTime, ...] = next(iter(variant.steps.values()), ())
+    traced = _trace(variant)
     if not traced:
         flops = 2.0 * rows * variant.weight_bytes / 4.0  # one multiply-add per f32 weight
         return Work((StepWork(Cost(flops, float(variant.weight_bytes))),))
     steps = (StepWork(Cost(step.flops * rows, step.bytes), step.sparsity > 0.0) for step in traced)
     return Work(tuple(steps))
+
+
+def _trace(variant: Variant) -> tuple[StepTime, ...]:
+    """The steps of a variant at batch 1, wherever they were timed; empty when nowhere yet."""
+    return next((steps for steps in variant.steps.values() if steps), ())
 
 
 def _source(known: DeviceFigures) -> Source:

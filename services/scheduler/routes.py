@@ -44,7 +44,7 @@ def _choices(state: State, model: str, variant: Variant) -> tuple[RouteChoice, .
     }
     told = state.routes.get(model)
     before = told.choices.get(variant.name, ()) if told else ()
-    candidates = [Candidate(name, line.seconds, line.source) for name, line in lines.items()]
+    candidates = [line.candidate(name) for name, line in lines.items()]
     standing = before[0].worker_class if before else None
     ordered = assign.order(candidates, standing=standing)
     return tuple(_choice(one, lines[one.worker_class], ordered) for one in ordered)

@@ -1,4 +1,5 @@
-"""Which class: by when the work would be finished there, with the numbers as the reason."""
+"""Which class: by when the work would be finished there at the latest, with the numbers as the
+reason."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -11,16 +12,37 @@ NO_QUEUES: Mapping[str, float] = {}
 
 
 class Candidate(NamedTuple):
-    """A class that could do the work, and how long the work itself takes there."""
+    """A class that could do the work, and how long the work itself takes there.
+
+    Classes are told by `seconds` and compared by `bound`; see `measured` and `expected`.
+    """
 
     worker_class: str
-    seconds: float  # [s]
+    seconds: float  # [s] typical
     source: Source
+    bound: float  # [s] cautious
 
     @property
     def guessed(self) -> bool:
         """Nobody has measured this class. The CPU counts as known: it always works."""
         return self.source is Source.PRIOR and self.worker_class != CPU_CLASS
+
+    @property
+    def certain(self) -> bool:
+        """This very work was timed there."""
+        return self.source is Source.MEASURED
+
+
+def measured(worker_class: str, seconds: float) -> Candidate:
+    """A class where the work was timed: what was measured is what it is compared by."""
+    return Candidate(worker_class, seconds, Source.MEASURED, seconds)
+
+
+def expected(worker_class: str, seconds: float, *, high: float, source: Source) -> Candidate:
+    """A class where the time is computed: `high`, the upper end of its interval [s], with the
+    margin of `SWITCH_GAIN` on top, so that no calculation wins over a measurement by a hair.
+    """
+    return Candidate(worker_class, seconds, source, high / (1.0 - SWITCH_GAIN))
 
 
 class Reason(NamedTuple):
@@ -36,31 +58,37 @@ class Reason(NamedTuple):
         """The chosen class with its numbers, and the nearest rival with its own."""
         name = self.chosen.worker_class
         rivals = [one for one in self.candidates if one.worker_class != name]
-        told = f"{name} ends in {self._told(self.chosen)}"
         if not rivals:
-            return f"{told}; no rival"
-        rival = min(rivals, key=lambda one: self._wait(one) + one.seconds)
+            source = self.chosen.source
+            return f"{name} ends in {self._finish(self.chosen)} ({source}); no rival"
+        rival = min(rivals, key=lambda one: self._wait(one) + one.bound)
+        told = f"{name} ends in {self._told(self.chosen)}"
         return f"{told}; next {rival.worker_class} in {self._told(rival)}"
 
     def _told(self, one: Candidate) -> str:
+        bound = "" if one.certain else f", judged by its bound of {one.bound * 1e3:.3g} ms"
+        return f"{self._finish(one)} ({one.source}{bound})"
+
+    def _finish(self, one: Candidate) -> str:
         wait = self._wait(one)
         queue = f" with {wait * 1e3:.3g} ms of queue" if wait else ""
-        return f"{(wait + one.seconds) * 1e3:.3g} ms{queue} ({one.source})"
+        return f"{(wait + one.seconds) * 1e3:.3g} ms{queue}"
 
     def _wait(self, one: Candidate) -> float:
         return self.waits.get(one.worker_class, 0.0)
 
 
 def order(candidates: Iterable[Candidate], *, standing: str | None = None) -> list[Candidate]:
-    """Idle classes by their seconds, the best first, guessed ones behind all others.
+    """Idle classes by their bounds, the best first, guessed ones behind all others.
 
-    The `standing` class stays first unless another one is faster by more than `SWITCH_GAIN`.
+    The `standing` class stays first unless another one is faster by more than `SWITCH_GAIN`. Where
+    only one of the two was measured its rival's bound says so already.
     """
     ranked = sorted(candidates, key=_rank)
     held = next((one for one in ranked if one.worker_class == standing), None)
-    if held is None or held.guessed != ranked[0].guessed:
+    if held is None or not _alike(held, ranked[0]):
         return ranked
-    if ranked[0].seconds < held.seconds * (1.0 - SWITCH_GAIN):
+    if ranked[0].bound < held.bound * (1.0 - SWITCH_GAIN):
         return ranked
     return [held, *(one for one in ranked if one is not held)]
 
@@ -90,7 +118,7 @@ def choose(
         wait = waits.get(one.worker_class)
         if wait is None:
             continue
-        finish = wait + one.seconds
+        finish = wait + one.bound
         if one.worker_class not in room:
             if finish < full_finish:
                 full, full_finish = one, finish
@@ -109,5 +137,10 @@ def reason(
     return Reason(chosen, candidates, dict(waits))
 
 
+def _alike(one: Candidate, other: Candidate) -> bool:
+    """Whether as much is known of both."""
+    return (one.guessed, one.certain) == (other.guessed, other.certain)
+
+
 def _rank(one: Candidate) -> tuple[bool, float, bool, str]:
-    return one.guessed, one.seconds, one.worker_class != CPU_CLASS, one.worker_class
+    return one.guessed, one.bound, one.worker_class != CPU_CLASS, one.worker_class

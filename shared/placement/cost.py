@@ -7,6 +7,7 @@ below what a kernel reaches and is corrected by what was measured (see calibrate
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.operators.spec import Cost
 from shared.placement.hardware import DeviceFigures
@@ -39,41 +40,70 @@ class Estimate:
     high: float
 
 
+class _Rates(NamedTuple):
+    """One value of each of `DeviceFigures`."""
+
+    launch: float
+    copy: float
+    dense: float
+    sparse: float
+    up: float
+    down: float
+
+
 def estimate(work: Work, figures: DeviceFigures) -> Estimate:
-    """Time of `work` on a device, with its interval."""
-    low = high = 0.0
-    for step in work.steps:
-        rate = figures.spmm_rate if step.sparse else figures.gemm_rate
-        bandwidth, launch = figures.copy_bandwidth, figures.launch
-        flops, moved = step.cost.flops, step.cost.bytes
-        low += launch.low + max(moved / bandwidth.high, flops / rate.high)
-        high += launch.high + max(moved / bandwidth.low, flops / rate.low)
-    up, down = figures.upload_bandwidth, figures.download_bandwidth
-    return Estimate(
-        typical=typical(work, figures),
-        low=low * work.repeat + work.upload / up.high + work.download / down.high,
-        high=high * work.repeat + work.upload / up.low + work.download / down.low,
+    """Time of `work` on a device, with its interval: every figure at its best, at its worst."""
+    best = _Rates(
+        figures.launch.low,
+        figures.copy_bandwidth.high,
+        figures.gemm_rate.high,
+        figures.spmm_rate.high,
+        figures.upload_bandwidth.high,
+        figures.download_bandwidth.high,
     )
+    return Estimate(typical(work, figures), _seconds(work, best), highest(work, figures))
 
 
 def typical(work: Work, figures: DeviceFigures) -> float:
-    """The typical time of `estimate` alone [s]: all that a placement needs."""
-    bandwidth, launch = figures.copy_bandwidth.typical, figures.launch.typical
-    dense, sparse = figures.gemm_rate.typical, figures.spmm_rate.typical
-    total = 0.0
-    for step in work.steps:
-        flops = step.cost.flops / (sparse if step.sparse else dense)
-        total += launch + max(step.cost.bytes / bandwidth, flops)
-    up, down = figures.upload_bandwidth.typical, figures.download_bandwidth.typical
-    return total * work.repeat + work.upload / up + work.download / down
+    """The typical time of `estimate` alone [s]."""
+    rates = _Rates(
+        figures.launch.typical,
+        figures.copy_bandwidth.typical,
+        figures.gemm_rate.typical,
+        figures.spmm_rate.typical,
+        figures.upload_bandwidth.typical,
+        figures.download_bandwidth.typical,
+    )
+    return _seconds(work, rates)
 
 
-def seconds_per_row(one: Estimate, many: Estimate, rows: int) -> float:
-    """Slope of a call's time over its batch [s/row], from its time at 1 and at `rows` rows.
+def highest(work: Work, figures: DeviceFigures) -> float:
+    """The upper end of `estimate` alone [s]: what a placement goes by."""
+    rates = _Rates(
+        figures.launch.high,
+        figures.copy_bandwidth.low,
+        figures.gemm_rate.low,
+        figures.spmm_rate.low,
+        figures.upload_bandwidth.low,
+        figures.download_bandwidth.low,
+    )
+    return _seconds(work, rates)
+
+
+def seconds_per_row(one: float, many: float, rows: int) -> float:
+    """Slope of a call's time over its batch [s/row], from its time [s] at 1 and at `rows` rows.
 
     Raises:
         ValueError: `rows` is not above 1.
     """
     if rows <= 1:
         raise ValueError(f"a slope needs more than one row, got {rows}")
-    return max(0.0, (many.typical - one.typical) / (rows - 1))
+    return max(0.0, (many - one) / (rows - 1))
+
+
+def _seconds(work: Work, rates: _Rates) -> float:
+    total = 0.0
+    for step in work.steps:
+        flops = step.cost.flops / (rates.sparse if step.sparse else rates.dense)
+        total += rates.launch + max(step.cost.bytes / rates.copy, flops)
+    return total * work.repeat + work.upload / rates.up + work.download / rates.down

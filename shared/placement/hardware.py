@@ -10,8 +10,8 @@ class Source(StrEnum):
     """Where a number came from; a guess never passes for a measurement."""
 
     MEASURED = "measured"  # this very call was timed on this class
-    MODELLED = "modelled"  # computed from the measured profile of the device
-    PRIOR = "prior"  # computed from stated figures of a device nobody has measured
+    MODELLED = "modelled"  # traced steps on the measured profile of the device
+    PRIOR = "prior"  # computed for a device that nobody has measured, or steps nobody has traced
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from shared.contracts.v1.jobs import (
     JobSubmitted,
     OperatorBody,
     Status,
+    StepTime,
 )
 from shared.contracts.v1.models import Latency, ModelManifest, PortSignature, Variant
 from shared.contracts.v1.workers import DeviceProfile, Heartbeat, Measure, WorkerCard
@@ -71,7 +72,9 @@ def profile(worker_class: str, rate: float) -> DeviceProfile:
     )
 
 
-def manifest(*latencies: tuple[str, float]) -> ModelManifest:
+def manifest(*latencies: tuple[str, float], flops: float | None = None) -> ModelManifest:
+    """A model timed on some classes; with `flops`, also traced: one step of so many."""
+    step = StepTime(step="s", operator="gemm_f32", seconds=1e-4, flops=flops or 0.0, bytes=0.0)
     variant = Variant(
         name="dense",
         artifact=BlobRef(sha256=SHA, size=4_000_000),
@@ -80,6 +83,7 @@ def manifest(*latencies: tuple[str, float]) -> ModelManifest:
             Latency(worker_class=name, device="d", batch=1, p50=p50, p99=p50, samples=50)
             for name, p50 in latencies
         ),
+        steps={} if flops is None else {"cpu": (step,)},
     )
     port = PortSignature(name="x", dtype="f32", shape=(-1, 4))
     return ModelManifest(model="m", inputs=(port,), outputs=(port,), variants=(variant,))

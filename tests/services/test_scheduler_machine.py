@@ -149,7 +149,10 @@ def test_the_faster_profile_wins_and_the_reason_says_by_how_much(machine: Machin
     )
 
     # 4e6 flop at 4e9 flop/s and at 1e9 flop/s, each with one microsecond of launch
-    assert str(placed.reason) == "gpu-pocl ends in 1 ms (modelled); next cpu in 4 ms (modelled)"
+    assert str(placed.reason) == (
+        "gpu-pocl ends in 1 ms (modelled, judged by its bound of 1.18 ms);"
+        " next cpu in 4 ms (modelled, judged by its bound of 4.71 ms)"
+    )
 
 
 def test_nobody_trusts_a_device_that_was_never_measured(machine: Machine) -> None:

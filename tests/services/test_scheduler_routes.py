@@ -15,7 +15,7 @@ from services.scheduler.instructions import (
 )
 from services.scheduler.machine import Machine
 from shared.contracts.v1.models import Route
-from tests.services.scheduler_house import card, manifest, only
+from tests.services.scheduler_house import card, manifest, only, profile
 
 
 @pytest.fixture
@@ -63,6 +63,45 @@ def test_an_estimate_is_marked_as_one(machine: Machine) -> None:
 
     assert not choice.measured
     assert "prior on stated" in choice.reason
+
+
+def test_an_untraced_variant_is_a_guess_where_it_was_not_timed(machine: Machine) -> None:
+    machine.handle(card("w1"), 0.0)
+    machine.handle(card("g1", "gpu-pocl"), 0.0)
+    machine.handle(profile("gpu-pocl", 1e12), 0.0)  # its weights alone would take 5 us
+
+    first, second = _route(machine.handle(manifest(("cpu", 0.004)), 0.0)).choices["dense"]
+
+    assert [first.worker_class, second.worker_class] == ["cpu", "gpu-pocl"]
+    assert "prior on a gpu-pocl" in second.reason
+    assert second.reason.endswith("from its weights alone")
+
+
+def test_a_calculation_does_not_win_over_a_measurement_by_a_hair(machine: Machine) -> None:
+    machine.handle(card("w1"), 0.0)
+    machine.handle(card("g1", "gpu-pocl"), 0.0)
+    machine.handle(profile("gpu-pocl", 1e9), 0.0)
+
+    model = manifest(("cpu", 0.113e-3), flops=110e3)
+    first, second = _route(machine.handle(model, 0.0)).choices["dense"]
+
+    # 110e3 flop / 1e9 flop/s and a launch of 1 us are 0.111 ms, with the margin 0.131 ms
+    assert (first.worker_class, first.seconds, first.measured) == ("cpu", 0.113e-3, True)
+    assert (second.worker_class, second.seconds) == ("gpu-pocl", pytest.approx(0.111e-3))
+    assert first.reason.startswith(
+        "cpu ends in 0.113 ms (measured); next gpu-pocl in 0.111 ms (modelled,"
+        " judged by its bound of 0.131 ms); measured on d"
+    )
+
+
+def test_a_calculation_that_promises_a_clear_gain_is_followed(machine: Machine) -> None:
+    machine.handle(card("w1"), 0.0)
+    machine.handle(card("g1", "gpu-pocl"), 0.0)
+    machine.handle(profile("gpu-pocl", 1e9), 0.0)
+
+    first, _ = _route(machine.handle(manifest(("cpu", 0.113e-3), flops=80e3), 0.0)).choices["dense"]
+
+    assert first.worker_class == "gpu-pocl"  # 0.081 ms, with the margin 0.095 ms
 
 
 def test_a_route_is_published_when_it_changes_and_not_again(
