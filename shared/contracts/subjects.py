@@ -123,7 +123,7 @@ def changes(bucket: Bucket) -> str:
     return f"{PREFIX}.kv.{bucket}.>"
 
 
-ALL_JOBS = f"{PREFIX}.job.>"
+ALL_JOBS = f"{PREFIX}.job.*.*"  # what has no tenant and kind is refused where it is published
 ALL_RUNS = f"{PREFIX}.run.>"
 ALL_RESULTS = f"{PREFIX}.res.>"
 ALL_DONE = f"{PREFIX}.done.>"

@@ -89,6 +89,11 @@ def test_filters_hear_the_subjects_they_are_named_for(pattern: str, subject: str
     assert matches(pattern, subject)
 
 
+@pytest.mark.parametrize("subject", ["el.v1.job.acme", "el.v1.job.acme.infer.now"])
+def test_a_job_without_exactly_tenant_and_kind_is_nobodys(subject: str) -> None:
+    assert not matches(subjects.ALL_JOBS, subject)
+
+
 def test_every_error_has_a_code_of_its_own_a_kind_and_a_way_out() -> None:
     classes = errors.SuiteError.__subclasses__()
 
