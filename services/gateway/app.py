@@ -35,7 +35,7 @@ class App:
         self.methods = methods
         self._admission, self._metrics, self._limits = admission, metrics, limits
         self._ok = {path: metrics.calls.labels(path, OK) for path in methods.paths}
-        self._seconds = {path: metrics.seconds.labels(path) for path in methods.unary}
+        self._seconds = {path: metrics.seconds.of(path) for path in methods.unary}
 
     async def unary(self, call: Call, data: bytes) -> bytes:
         """Answer one request.
@@ -45,13 +45,15 @@ class App:
         """
         began = time.perf_counter()
         try:
-            answer = await self._admitted(call, data)
+            self._require_size(data)
+            with self._admission.call(call.tenant, len(data)):
+                answer = await self.methods.unary[call.method](call, data)
         except SuiteError as error:
             raise self.refused(call.method, error) from None
         except Exception as error:  # the edge reports what it cannot name, and says so
             raise self._broken(call, error) from None
         self._ok[call.method].inc()
-        self._seconds[call.method].observe(time.perf_counter() - began)
+        self._seconds[call.method].add(time.perf_counter() - began)
         return answer
 
     async def stream(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -72,12 +74,10 @@ class App:
         self._metrics.calls.labels(method, error.code).inc()
         return Refused(faults.of(error))
 
-    async def _admitted(self, call: Call, data: bytes) -> bytes:
-        if len(data) > self._limits.message:
-            most = self._limits.message
+    def _require_size(self, data: bytes) -> None:
+        most = self._limits.message
+        if len(data) > most:
             raise TooLarge(f"a message of {len(data)} bytes; at most {most} are taken")
-        with self._admission.call(call.tenant, len(data)):
-            return await self.methods.unary[call.method](call, data)
 
     def _broken(self, call: Call, error: Exception) -> Refused:
         fault = faults.unexpected()

@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 from services.gateway import faults, signature, translate
 from services.gateway.faults import Busy
+from services.gateway.forms import Body, Form, Forms
 from services.gateway.front import Call
-from services.gateway.lanes import Lanes, Reply, Work
+from services.gateway.lanes import Lanes, OutOfTime, Reply, Work
 from services.gateway.limits import Limits
 from services.gateway.metrics import Metrics
 from services.gateway.routes import RouteTable, Target
 from services.gateway.statistics import Statistics
 from services.gateway.tables import Tables
-from services.gateway.translate import RawTensor
-from shared.contracts import errors, wire
+from shared.contracts import errors, packed, wire
 from shared.contracts.errors import (
     DeadlineExceeded,
     DeviceFailed,
@@ -28,7 +27,6 @@ from shared.contracts.errors import (
 )
 from shared.contracts.v1.models import ModelManifest, Variant
 from shared.contracts.wire import inference
-from shared.tensors.dtypes import Dtype
 
 MICRO = 1e-6
 DEFAULT_PRIORITY = 5  # where the protocol's 0 stands among 1..9
@@ -40,13 +38,10 @@ CATALOGUE = errors.catalogue()
 class _Job:
     """A checked request."""
 
-    manifest: ModelManifest
-    variant: Variant
-    inputs: list[RawTensor]
-    outputs: tuple[str, ...]
-    rows: int
+    form: Form
+    bodies: Sequence[Body]
+    identity: bytes  # the field of the id, for the response
     deadline: float  # [s] on the clock of the event loop
-    priority: int
 
 
 class Inference:
@@ -57,11 +52,29 @@ class Inference:
     ) -> None:
         self._tables, self._lanes, self._limits = tables, lanes, limits
         self._statistics, self._metrics = statistics, metrics
+        self._decision = metrics.decision.of()
+        self._forms = Forms()
 
     async def model_infer(self, call: Call, data: bytes) -> bytes:
-        """The unary call, bytes to bytes."""
-        request = wire.parse(inference.ModelInferRequest, data)
-        return (await self.infer(call, request)).SerializeToString()
+        """Answer one inference, bytes to bytes.
+
+        Raises:
+            SuiteError: of the catalogue, whatever is wrong with the request or the workers.
+        """
+        began = time.perf_counter()
+        job = self._familiar(call, data) or await self._read(call, data, began)
+        form = job.form
+        counted = self._statistics.of(form.manifest.model, form.variant.name)
+        try:
+            if form.manifest.nan_policy == "reject":
+                signature.refuse_non_finite(form.tensors(job.bodies))
+            reply = await self._somewhere(job)
+            response = form.response(reply.answer, reply.body, job.identity)
+        except SuiteError:
+            counted.fail.add(time.perf_counter() - began)
+            raise
+        counted.answered(reply.answer, form.rows, time.perf_counter() - began)
+        return response
 
     async def model_stream_infer(
         self, call: Call, requests: AsyncIterator[bytes]
@@ -69,70 +82,67 @@ class Inference:
         """One answer per request, in order; an error is the answer of its request alone."""
         async for data in requests:
             try:
-                request = wire.parse(inference.ModelInferRequest, data)
-                answer = inference.ModelStreamInferResponse(
-                    infer_response=await self.infer(call, request)
-                )
+                found = inference.ModelInferResponse.FromString(await self.model_infer(call, data))
+                answer = inference.ModelStreamInferResponse(infer_response=found)
             except SuiteError as error:
                 answer = inference.ModelStreamInferResponse(error_message=faults.of(error).details)
             yield answer.SerializeToString()
 
-    async def infer(
-        self, call: Call, request: inference.ModelInferRequest
-    ) -> inference.ModelInferResponse:
-        """Answer one inference.
+    def _familiar(self, call: Call, data: bytes) -> _Job | None:
+        """A request whose head was checked before, while its model is as it was then."""
+        found = self._forms.find(data)
+        if found is None:
+            return None
+        form, parts = found
+        if self._tables.table.models.get(form.manifest.model) is not form.manifest:
+            return None
+        return self._job(call, form, parts.bodies, parts.identity)
 
-        Raises:
-            SuiteError: of the catalogue, whatever is wrong with the request or the workers.
-        """
+    async def _read(self, call: Call, data: bytes, began: float) -> _Job:
+        """Parse and check a request, and remember the form of its head."""
+        request = wire.parse(inference.ModelInferRequest, data)
         manifest = await self._tables.model(signature.model_name(request.model_name))
         variant = signature.variant_of(manifest, request.model_version)
-        counted = self._statistics.of(manifest.model, variant.name)
-        began = time.perf_counter()
         try:
-            job = self._checked(call, request, manifest, variant)
-            reply = await self._in_time(job)
-            outputs = _outputs(job, reply)
+            form, bodies = self._checked(request, manifest, variant)
         except SuiteError:
-            counted.fail.add(time.perf_counter() - began)
+            failed = self._statistics.of(manifest.model, variant.name).fail
+            failed.add(time.perf_counter() - began)
             raise
-        counted.success.add(time.perf_counter() - began)
-        counted.queue.add(reply.answer.queued)
-        counted.run.add(reply.answer.run)
-        counted.rows += job.rows
-        counted.products += job.rows / max(reply.answer.batch, job.rows)
-        counted.last = time.time()
-        return translate.response(request, variant.name, outputs)
+        self._forms.remember(data, form)
+        identity = inference.ModelInferResponse(id=request.id).SerializeToString()
+        return self._job(call, form, bodies, identity)
 
     def _checked(
-        self,
-        call: Call,
-        request: inference.ModelInferRequest,
-        manifest: ModelManifest,
-        variant: Variant,
-    ) -> _Job:
+        self, request: inference.ModelInferRequest, manifest: ModelManifest, variant: Variant
+    ) -> tuple[Form, list[Body]]:
+        """The form of a request, and its inputs."""
         if not manifest.loaded:
             raise ModelNotReady(f"model {manifest.model!r} is unloaded")
         inputs, outputs = translate.inputs(request), translate.requested(request)
-        size = sum(len(tensor.body) for tensor in inputs)
-        if size > self._limits.inline:
-            raise errors.TooLarge(f"inputs of {size} bytes; at most {self._limits.inline} at once")
+        bodies = [tensor.body for tensor in inputs]
+        sizes = tuple(map(len, bodies))
+        if sum(sizes) > self._limits.inline:
+            most = self._limits.inline
+            raise errors.TooLarge(f"inputs of {sum(sizes)} bytes; at most {most} at once")
         rows = signature.check_inputs(manifest, inputs)
         signature.check_outputs(manifest, outputs)
-        now = asyncio.get_running_loop().time()
-        timeout = _number(request, "timeout") * MICRO or self._limits.infer
-        deadline = min(call.deadline, now + timeout)
-        priority = int(_number(request, "priority")) or DEFAULT_PRIORITY
-        return _Job(manifest, variant, inputs, outputs, rows, deadline, priority)
+        form = Form(
+            manifest=manifest,
+            variant=variant,
+            heads=tuple(packed.Head(t.name, t.dtype.value, t.shape) for t in inputs),
+            sizes=sizes,
+            outputs=outputs,
+            rows=rows,
+            timeout=_number(request, "timeout") * MICRO or self._limits.infer,
+            priority=int(_number(request, "priority")) or DEFAULT_PRIORITY,
+        )
+        return form, bodies
 
-    async def _in_time(self, job: _Job) -> Reply:
-        try:
-            async with asyncio.timeout_at(job.deadline):
-                return await self._somewhere(job)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"model {job.manifest.model!r} did not answer in the time of the call"
-            ) from None
+    @staticmethod
+    def _job(call: Call, form: Form, bodies: Sequence[Body], identity: bytes) -> _Job:
+        now = asyncio.get_running_loop().time()
+        return _Job(form, bodies, identity, min(call.deadline, now + form.timeout))
 
     async def _somewhere(self, job: _Job) -> Reply:
         """Ask workers in order of preference: a full one costs nothing, a lost one the retry."""
@@ -140,9 +150,14 @@ class Inference:
         last: SuiteError | None = None
         lost = 0
         while lost < 2:
-            target = self._target(job, excluded, last)
+            target = self._target(job.form, excluded, last)
             try:
-                return _checked_answer(await self._lanes.call(target, self._work(job, target)))
+                return _checked_answer(await self._lanes.call(target, self._work(job)))
+            except OutOfTime:
+                model = job.form.manifest.model
+                raise DeadlineExceeded(
+                    f"{model!r} did not answer in the time of the call"
+                ) from None
             except (QueueFull, *LOST) as error:
                 lost += not isinstance(error, QueueFull)
                 last = self._noted(target, error)
@@ -150,7 +165,7 @@ class Inference:
         assert last is not None  # the loop ran
         raise last
 
-    def _target(self, job: _Job, excluded: frozenset[str], last: SuiteError | None) -> Target:
+    def _target(self, form: Form, excluded: frozenset[str], last: SuiteError | None) -> Target:
         """Where to go next.
 
         Raises:
@@ -160,25 +175,27 @@ class Inference:
         now, began = asyncio.get_running_loop().time(), time.perf_counter()
         try:
             return table.choose(
-                job.manifest, job.variant, load=self._lanes.load, now=now, excluded=excluded
+                form.manifest, form.variant, load=self._lanes.load, now=now, excluded=excluded
             )
         except NoWorker as error:
-            group = table.fallback(job.manifest, job.variant, excluded=excluded)
+            group = table.fallback(form.manifest, form.variant, excluded=excluded)
             if group is None or isinstance(last, QueueFull):
                 raise last or error from None
             return group
         finally:
-            self._metrics.decision.observe(time.perf_counter() - began)
+            self._decision.add(time.perf_counter() - began)
 
-    def _work(self, job: _Job, target: Target) -> Work:
+    def _work(self, job: _Job) -> Work:
+        form = job.form
         left = max(job.deadline - asyncio.get_running_loop().time(), 1e-3)
         return Work(
-            artifact=job.variant.artifact.sha256,
-            inputs=job.inputs,
-            outputs=job.outputs,
+            artifact=form.variant.artifact.sha256,
+            heads=form.heads,
+            bodies=job.bodies,
+            outputs=form.outputs,
             deadline=job.deadline,
             patience=left if left < 2 * self._limits.silent else min(left, self._limits.attempt),
-            priority=job.priority,
+            priority=form.priority,
         )
 
     def _noted(self, target: Target, error: SuiteError) -> SuiteError:
@@ -200,35 +217,6 @@ def _checked_answer(reply: Reply) -> Reply:
         return reply
     kind = CATALOGUE.get(answer.code, SuiteError)
     raise Busy(answer.message) if kind is QueueFull else kind(answer.message)
-
-
-def _outputs(job: _Job, reply: Reply) -> list[RawTensor]:
-    """The tensors of an answer, checked: this many bytes, these names, as many rows as were sent.
-
-    Raises:
-        SuiteError: they are not what was asked for.
-    """
-    found, offset = [], 0
-    for head in reply.answer.outputs:
-        dtype = Dtype(head.dtype)
-        end = offset + prod(head.shape) * dtype.itemsize
-        found.append(RawTensor(head.name, dtype, head.shape, reply.body[offset:end]))
-        offset = end
-    by_name = {tensor.name: tensor for tensor in found}
-    ports = {port.name: port for port in job.manifest.outputs}
-    wanted = job.outputs or tuple(ports)
-    complete = offset == len(reply.body) and all(
-        name in by_name and _rows_fit(ports[name].shape, by_name[name].shape, job.rows)
-        for name in wanted
-    )
-    if not complete:
-        got = {tensor.name: list(tensor.shape) for tensor in found}
-        raise SuiteError(f"worker {reply.answer.worker} answered {got} for {job.rows} rows")
-    return [by_name[name] for name in wanted]
-
-
-def _rows_fit(port: tuple[int, ...], shape: tuple[int, ...], rows: int) -> bool:
-    return not port or port[0] != signature.BATCH or shape[:1] == (rows,)
 
 
 def _number(request: inference.ModelInferRequest, name: str) -> int:

@@ -9,17 +9,24 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
 
 from services.gateway.limits import Limits
 from services.gateway.routes import Target
-from services.gateway.translate import RawTensor
 from shared.bus.port import Bus
 from shared.contracts import packed
-from shared.contracts.errors import BusUnavailable, InvalidMessage, NoWorker, SuiteError
+from shared.contracts.errors import (
+    BusUnavailable,
+    DeadlineExceeded,
+    InvalidMessage,
+    NoWorker,
+    SuiteError,
+)
 
+LEAST = 1e-3  # [s] of budget: 0 would mean that there is no deadline
 SMOOTHING = 0.2  # weight of the newest exchange in the estimate of the next
 
 
@@ -27,12 +34,17 @@ class WorkerLost(NoWorker):
     """A worker fell silent with calls in hand."""
 
 
+class OutOfTime(DeadlineExceeded):
+    """The deadline of the call itself has passed: there is no time for another worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One inference for a worker."""
 
     artifact: str
-    inputs: Sequence[RawTensor]
+    heads: tuple[packed.Head, ...]  # of the inputs
+    bodies: Sequence[bytes | memoryview]  # of the inputs
     outputs: tuple[str, ...]
     deadline: float  # [s] on the clock of the event loop
     patience: float  # [s] until an answer is no longer waited for
@@ -41,13 +53,13 @@ class Work:
     @property
     def size(self) -> int:
         """Bytes of its tensors."""
-        return sum(len(tensor.body) for tensor in self.inputs)
+        return sum(map(len, self.bodies))
 
     def item(self, now: float) -> bytes:
         """Its place in a packed message."""
-        heads = tuple(packed.Head(t.name, t.dtype, t.shape) for t in self.inputs)
-        call = packed.Call(self.artifact, heads, self.outputs, max(self.deadline - now, 1e-3))
-        return packed.item(call, [tensor.body for tensor in self.inputs])
+        budget = max(self.deadline - now, LEAST)
+        call = packed.Call(self.artifact, self.heads, self.outputs, budget)
+        return packed.item(call, self.bodies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +71,11 @@ class Reply:
     sent_at: float
 
 
-@dataclass(order=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     priority: int
-    order: int
-    work: Work = field(compare=False)
-    answer: "asyncio.Future[Reply]" = field(compare=False)
+    order: int  # no two are equal, so that a comparison ends here
+    work: Work
+    answer: "asyncio.Future[Reply]"
 
 
 @dataclass(slots=True, eq=False)
@@ -73,18 +84,25 @@ class _Lane:
     waiting: list[_Waiting] = field(default_factory=list)  # a heap
     flying: int = 0  # calls in the message in flight
     scope: anyio.CancelScope | None = None  # of the message in flight
-    pumping: bool = False
+    rest: "asyncio.Future[None] | None" = None  # what the pump awaits while nothing waits
+    closed: bool = False
     exchange: float = 0.0  # smoothed time of one message there and back [s]
+
+    def wake(self) -> None:
+        """There is something to do."""
+        if self.rest is not None and not self.rest.done():
+            self.rest.set_result(None)
 
     def take(self, limits: Limits, now: float) -> list[_Waiting]:
         """The next message: the most urgent calls that fit; those nobody waits for are dropped."""
         batch: list[_Waiting] = []
         room = limits.inline
         while self.waiting and len(batch) < limits.pack:
-            if self.waiting[0].answer.done() or self.waiting[0].work.deadline <= now:
+            work = self.waiting[0].work
+            if self.waiting[0].answer.done() or work.deadline <= now:
                 heapq.heappop(self.waiting)
                 continue
-            room -= self.waiting[0].work.size
+            room -= work.size
             if batch and room < 0:
                 break
             batch.append(heapq.heappop(self.waiting))
@@ -112,21 +130,27 @@ class Lanes:
         return lane.exchange * (1 + len(lane.waiting) // self._limits.pack)
 
     async def call(self, target: Target, work: Work) -> Reply:
-        """Send one inference and wait for its answer; the caller bounds the time.
+        """Send one inference and wait for its answer.
 
         Raises:
             NoWorker: nobody listens at the target, or it fell silent.
-            DeadlineExceeded: no answer within the call's patience.
+            DeadlineExceeded: no answer within the call's patience; OutOfTime: the deadline passed.
             BusUnavailable, TooLarge: the message did not get there.
-        SuiteError: the reply is not one.
+            SuiteError: the reply is not one.
         """
-        lane = self._lanes.setdefault((target.subject, work.artifact), _Lane(target))
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        lane = self._lanes.get((target.subject, work.artifact))
+        if lane is None:
+            lane = self._lanes[target.subject, work.artifact] = _Lane(target)
+            self._group.start_soon(self._pump, lane, work.artifact)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Reply] = loop.create_future()
         heapq.heappush(lane.waiting, _Waiting(work.priority, next(self._order), work, answer))
-        if not lane.pumping:
-            lane.pumping = True
-            self._group.start_soon(self._pump, lane)
-        return await answer
+        lane.wake()
+        timer = loop.call_at(work.deadline, _expire, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
 
     def drop(self, worker: str, *, where: Callable[[str], bool] = lambda _artifact: True) -> int:
         """A worker is dead: fail what is in flight to it, of those artifacts for which `where`
@@ -140,22 +164,27 @@ class Lanes:
         return given_up
 
     def forget(self, worker: str) -> None:
-        """Free the idle lanes of a worker that left."""
-        for key, lane in list(self._lanes.items()):
-            if lane.target.worker == worker and not lane.pumping:
-                del self._lanes[key]
+        """Free the lanes of a worker that left, each as soon as nothing waits."""
+        for lane in self._lanes.values():
+            if lane.target.worker == worker:
+                lane.closed = True
+                lane.wake()
 
-    async def _pump(self, lane: _Lane) -> None:
-        """Send message after message until nothing waits."""
-        now = asyncio.get_running_loop().time
+    async def _pump(self, lane: _Lane, artifact: str) -> None:
+        """Send message after message; rest while nothing waits, end when the lane is closed."""
+        loop = asyncio.get_running_loop()
         try:
-            while batch := lane.take(self._limits, now()):
-                lane.flying = len(batch)
-                await self._exchange(lane, batch)
+            while not lane.closed or lane.waiting:
+                if batch := lane.take(self._limits, loop.time()):
+                    lane.flying = len(batch)
+                    await self._exchange(lane, batch)
+                    lane.flying = 0
+                elif not lane.closed:
+                    lane.rest = loop.create_future()
+                    await lane.rest
         finally:
-            lane.pumping, lane.flying = False, 0
+            del self._lanes[lane.target.subject, artifact]
             _fail(lane.waiting, BusUnavailable("the gateway is leaving"))
-            lane.waiting.clear()
 
     async def _exchange(self, lane: _Lane, batch: list[_Waiting]) -> None:
         """One message there and back; every caller of the batch gets an answer or an error."""
@@ -193,6 +222,11 @@ def _deliver(batch: list[_Waiting], data: bytes, sent_at: float) -> None:
     for waiting, (answer, body) in zip(batch, answers, strict=True):
         if not waiting.answer.done():
             waiting.answer.set_result(Reply(answer, body, sent_at))
+
+
+def _expire(answer: "asyncio.Future[Reply]") -> None:
+    if not answer.done():
+        answer.set_exception(OutOfTime("no answer in the time of the call"))
 
 
 def _fail(batch: list[_Waiting], error: SuiteError) -> None:

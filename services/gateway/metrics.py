@@ -1,6 +1,8 @@
 """What the gateway counts, in Prometheus' terms. No label holds a name that a caller chose."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.gateway.tally import Histogram
 
 FAST = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2)
 CALLS = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -20,15 +22,13 @@ class Metrics:
         self.seconds = Histogram(
             "ellesmere_gateway_call_seconds",
             "Time of a unary call in the gateway",
-            ("method",),
-            buckets=CALLS,
-            registry=self.registry,
+            CALLS,
+            label="method",
         )
         self.decision = Histogram(
             "ellesmere_gateway_decision_seconds",
             "Time to choose class and worker",
-            buckets=FAST,
-            registry=self.registry,
+            FAST,
         )
         self.retries = Counter(
             "ellesmere_gateway_retries",
@@ -47,3 +47,5 @@ class Metrics:
             "Bytes of requests in hand",
             registry=self.registry,
         )
+        for histogram in (self.seconds, self.decision):
+            self.registry.register(histogram)

@@ -57,7 +57,6 @@ def check_inputs(manifest: ModelManifest, inputs: Sequence[RawTensor]) -> int:
 
     Raises:
         InvalidTensor: an unknown, missing or wrong input, or batches that differ.
-        NonFiniteInput: NaN or infinity, and the model's policy refuses them.
     """
     ports = {port.name: port for port in manifest.inputs}
     for tensor in inputs:
@@ -67,8 +66,6 @@ def check_inputs(manifest: ModelManifest, inputs: Sequence[RawTensor]) -> int:
     if missing:
         raise InvalidTensor(f"input {min(missing)!r} is missing")
     rows = {tensor.name: _check_input(ports[tensor.name], tensor) for tensor in inputs}
-    if manifest.nan_policy == "reject":
-        _refuse_non_finite(inputs)
     return _common_batch({name: size for name, size in rows.items() if size is not None})
 
 
@@ -106,7 +103,12 @@ def _common_batch(rows: dict[str, int]) -> int:
     return next(iter(rows.values()), 1)
 
 
-def _refuse_non_finite(inputs: Sequence[RawTensor]) -> None:
+def refuse_non_finite(inputs: Iterable[RawTensor]) -> None:
+    """Look at every value.
+
+    Raises:
+        NonFiniteInput: one is NaN or infinity.
+    """
     for tensor in inputs:
         bad = translate.first_bad(tensor)
         if bad is not None:

@@ -1,7 +1,9 @@
 """What the ModelStatistics call answers: counts and times per variant, since this gateway began."""
 
+import time
 from dataclasses import dataclass, field
 
+from shared.contracts import packed
 from shared.contracts.wire import inference
 
 NANO = 1_000_000_000
@@ -36,6 +38,15 @@ class VariantStatistics:
     queue: Duration = field(default_factory=Duration)
     run: Duration = field(default_factory=Duration)
 
+    def answered(self, answer: packed.Answer, rows: int, seconds: float) -> None:
+        """Count one more call, of so many rows, that took so long."""
+        self.success.add(seconds)
+        self.queue.add(answer.queued)
+        self.run.add(answer.run)
+        self.rows += rows
+        self.products += rows / max(answer.batch, rows)
+        self.last = time.time()
+
 
 class Statistics:
     """Statistics of every variant that was called."""
@@ -45,7 +56,10 @@ class Statistics:
 
     def of(self, model: str, variant: str) -> VariantStatistics:
         """The counters of one variant."""
-        return self._variants.setdefault((model, variant), VariantStatistics())
+        counted = self._variants.get((model, variant))
+        if counted is None:
+            counted = self._variants[model, variant] = VariantStatistics()
+        return counted
 
     def message(self, model: str, variant: str) -> inference.ModelStatistics:
         """On the wire."""

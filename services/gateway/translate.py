@@ -107,19 +107,6 @@ def requested(request: inference.ModelInferRequest) -> tuple[str, ...]:
     return names
 
 
-def response(
-    request: inference.ModelInferRequest, variant: str, outputs: Iterable[RawTensor]
-) -> inference.ModelInferResponse:
-    """Echo the identity of the request and attach the outputs raw."""
-    reply = inference.ModelInferResponse(
-        model_name=request.model_name, model_version=variant, id=request.id
-    )
-    for tensor in outputs:
-        reply.outputs.add(name=tensor.name, datatype=NAMES[tensor.dtype], shape=tensor.shape)
-        reply.raw_output_contents.append(bytes(tensor.body))
-    return reply
-
-
 def first_bad(tensor: RawTensor) -> int | None:
     """Index of the first NaN or infinity in row-major order; None when all values are finite."""
     if tensor.dtype is Dtype.BF16:

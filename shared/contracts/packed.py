@@ -5,7 +5,7 @@ endian; the header is msgpack, the body is the raw tensors one after another. No
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -51,7 +51,7 @@ _calls = msgspec.msgpack.Decoder(Call)
 _answers = msgspec.msgpack.Decoder(Answer)
 
 
-def item(header: Call | Answer, body: list[bytes | memoryview]) -> bytes:
+def item(header: Call | Answer, body: Sequence[bytes | memoryview]) -> bytes:
     """Encode one item; items are concatenated to make a message."""
     head = _encoder.encode(header)
     return b"".join([_LENGTHS.pack(len(head), sum(map(len, body))), head, *body])

@@ -86,8 +86,14 @@ async def test_concurrent_callers_get_their_own_rows(memory: MemoryBroker) -> No
             x = np.random.default_rng(seed).normal(size=(1 + seed % 3, 4)).astype(np.float32)
             return x, y_of(await house.infer(request(x, id=str(seed))))
 
-        pairs = await asyncio.gather(*(ask(seed) for seed in range(200)))
-        messages = house.workers["cpu-1"].messages
+        worker = house.workers["cpu-1"]
+        worker.open.clear()
+        pending = asyncio.gather(*(ask(seed) for seed in range(200)))
+        with anyio.fail_after(10):
+            while house.gateway.app._admission.calls < 200:
+                await anyio.lowlevel.checkpoint()
+        worker.open.set()
+        pairs, messages = await pending, worker.messages
 
     for x, y in pairs:
         assert np.allclose(y, x[:, :3] * [1, 2, 3] + x[:, 3:] * [1, 0, 0], atol=1e-6)

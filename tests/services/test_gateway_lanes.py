@@ -12,12 +12,10 @@ import pytest
 from services.gateway.lanes import Lanes, Work, WorkerLost
 from services.gateway.limits import Limits
 from services.gateway.routes import Target
-from services.gateway.translate import RawTensor
 from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus
-from shared.contracts import subjects
+from shared.contracts import packed, subjects
 from shared.contracts.errors import DeadlineExceeded, NoWorker, SuiteError
-from shared.tensors.dtypes import Dtype
 from tests.services.gateway_house import DENSE, INT8, FakeWorker
 
 TARGET = Target(subjects.interactive_worker("w"), "cpu", "w")
@@ -49,7 +47,7 @@ def work(value: float, **options: object) -> Work:
     body = np.array([value, 0, 0, 0], np.float32).tobytes()
     now = asyncio.get_running_loop().time()
     given = {"artifact": DENSE, "deadline": now + 10, "patience": 5.0, **options}
-    return Work(inputs=[RawTensor("x", Dtype.F32, (1, 4), body)], outputs=("y",), **given)
+    return Work(heads=(packed.Head("x", "f32", (1, 4)),), bodies=[body], outputs=("y",), **given)
 
 
 @asynccontextmanager

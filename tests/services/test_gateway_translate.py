@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.gateway import translate
 from services.gateway.translate import RawTensor
@@ -102,23 +100,6 @@ def test_unsigned_integer_outside_its_width_is_refused() -> None:
 def test_missing_contents_are_refused_with_the_expected_count() -> None:
     with pytest.raises(InvalidTensor, match="has 6 elements, got 0"):
         translate.inputs(one("FP32", 2, 3))
-
-
-@given(
-    shape=st.lists(st.integers(1, 5), max_size=4),
-    datatype=st.sampled_from(sorted(translate.DATATYPES)),
-)
-def test_a_response_carries_what_a_request_would(shape: list[int], datatype: str) -> None:
-    dtype = translate.DATATYPES[datatype]
-    body = bytes(range(256)) * 40
-    tensor = RawTensor("x", dtype, tuple(shape), body[: int(np.prod(shape)) * dtype.itemsize])
-    request = inference.ModelInferRequest(model_name="m", id="i")
-
-    reply = translate.response(request, "dense", [tensor])
-
-    output = reply.outputs[0]
-    assert (output.datatype, list(output.shape)) == (datatype, shape)
-    assert (reply.id, reply.raw_output_contents[0]) == ("i", tensor.body)
 
 
 @pytest.mark.parametrize(
