@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.scheduler.policy import Policy
 from shared.contracts.v1.jobs import Status
-from tests.services.scheduler_world import Faults, World
+from tests.services.scheduler_world import World
+from tests.services.world_broker import Faults
 
 SEEDS = 2_000
 
@@ -36,7 +37,7 @@ def live_through(seed: int) -> World:
             priority=rng.randrange(10),
         )
         if rng.random() < 0.1:
-            world.poison.add(list(world.accepted)[-1])
+            world.poison(list(world.accepted)[-1])
         _mishap(world, rng, number)
         world.advance(rng.choice((0.0, 0.05, 0.6)))
     world.settle()
@@ -68,8 +69,8 @@ def check_history(world: World) -> None:
     assert world.accepted.keys() == world.records.keys()
     for name, record in world.records.items():
         if record.status is Status.FAILED:
-            assert name in world.poison or record.failure is not None
-        if name in world.poison:
+            assert world.poisoned(name) or record.failure is not None
+        if world.poisoned(name):
             assert record.status is not Status.SUCCEEDED
         if record.failure is not None and record.failure.code == "EL-1301":
             assert any(f"{x.tenant}.{x.job}" == name for x in world.letters), "no dead letter"
@@ -88,7 +89,7 @@ def test_every_accepted_job_ends_once_whatever_crashes(block: int) -> None:
 
 def test_a_busy_tenant_does_not_starve_another() -> None:
     world = World(random.Random(7), Faults(), Policy(window=32, return_delay=1.0))
-    world.duration = lambda: 0.2
+    world.last_for(lambda: 0.2)
     for number in range(600):  # 40 s of work for three workers, always beyond the window
         world.submit(f"bulk{number}", tenant="bulk", priority=0)
 
@@ -108,7 +109,7 @@ def test_a_busy_tenant_does_not_starve_another() -> None:
 
 def test_low_priority_is_served_while_urgent_work_never_ends() -> None:
     world = World(random.Random(3), Faults(), Policy(ageing=0.5))
-    world.duration = lambda: 0.2
+    world.last_for(lambda: 0.2)
     world.submit("humble", priority=9)
     asked = world.now
 
