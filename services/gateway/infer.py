@@ -52,6 +52,7 @@ class Inference:
     ) -> None:
         self._tables, self._lanes, self._limits = tables, lanes, limits
         self._statistics, self._metrics = statistics, metrics
+        self._clock = asyncio.get_running_loop().time  # kept: asking for it is a system call
         self._decision = metrics.decision.of()
         self._forms = Forms()
 
@@ -139,10 +140,9 @@ class Inference:
         )
         return form, bodies
 
-    @staticmethod
-    def _job(call: Call, form: Form, bodies: Sequence[Body], identity: bytes) -> _Job:
-        now = asyncio.get_running_loop().time()
-        return _Job(form, bodies, identity, min(call.deadline, now + form.timeout))
+    def _job(self, call: Call, form: Form, bodies: Sequence[Body], identity: bytes) -> _Job:
+        deadline = min(call.deadline, self._clock() + form.timeout)
+        return _Job(form, bodies, identity, deadline)
 
     async def _somewhere(self, job: _Job) -> Reply:
         """Ask workers in order of preference: a full one costs nothing, a lost one the retry."""
@@ -172,7 +172,7 @@ class Inference:
             SuiteError: the last failure, or the table's when this is the first try.
         """
         table: RouteTable = self._tables.table
-        now, began = asyncio.get_running_loop().time(), time.perf_counter()
+        now, began = self._clock(), time.perf_counter()
         try:
             return table.choose(
                 form.manifest, form.variant, load=self._lanes.load, now=now, excluded=excluded
@@ -187,7 +187,7 @@ class Inference:
 
     def _work(self, job: _Job) -> Work:
         form = job.form
-        left = max(job.deadline - asyncio.get_running_loop().time(), 1e-3)
+        left = max(job.deadline - self._clock(), 1e-3)
         return Work(
             artifact=form.variant.artifact.sha256,
             heads=form.heads,

@@ -114,6 +114,7 @@ class Lanes:
 
     def __init__(self, bus: Bus, group: TaskGroup, limits: Limits) -> None:
         self._bus, self._group, self._limits = bus, group, limits
+        self._loop = asyncio.get_running_loop()  # kept: asking for it is a system call
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._order = count()
 
@@ -142,11 +143,10 @@ class Lanes:
         if lane is None:
             lane = self._lanes[target.subject, work.artifact] = _Lane(target)
             self._group.start_soon(self._pump, lane, work.artifact)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Reply] = loop.create_future()
+        answer: asyncio.Future[Reply] = self._loop.create_future()
         heapq.heappush(lane.waiting, _Waiting(work.priority, next(self._order), work, answer))
         lane.wake()
-        timer = loop.call_at(work.deadline, _expire, answer)
+        timer = self._loop.call_at(work.deadline, _expire, answer)
         try:
             return await answer
         finally:
@@ -172,15 +172,14 @@ class Lanes:
 
     async def _pump(self, lane: _Lane, artifact: str) -> None:
         """Send message after message; rest while nothing waits, end when the lane is closed."""
-        loop = asyncio.get_running_loop()
         try:
             while not lane.closed or lane.waiting:
-                if batch := lane.take(self._limits, loop.time()):
+                if batch := lane.take(self._limits, self._loop.time()):
                     lane.flying = len(batch)
                     await self._exchange(lane, batch)
                     lane.flying = 0
                 elif not lane.closed:
-                    lane.rest = loop.create_future()
+                    lane.rest = self._loop.create_future()
                     await lane.rest
         finally:
             del self._lanes[lane.target.subject, artifact]
@@ -188,8 +187,7 @@ class Lanes:
 
     async def _exchange(self, lane: _Lane, batch: list[_Waiting]) -> None:
         """One message there and back; every caller of the batch gets an answer or an error."""
-        loop = asyncio.get_running_loop()
-        sent_at = loop.time()
+        sent_at = self._loop.time()
         data = b"".join(waiting.work.item(sent_at) for waiting in batch)
         patience = max(waiting.work.patience for waiting in batch)
         error: SuiteError = WorkerLost(f"worker {lane.target.worker} fell silent")
@@ -197,7 +195,7 @@ class Lanes:
             try:
                 reply = await self._bus.request(lane.target.subject, data, timeout=patience)
                 _deliver(batch, reply, sent_at)
-                elapsed = loop.time() - sent_at
+                elapsed = self._loop.time() - sent_at
                 lane.exchange += SMOOTHING * (elapsed - lane.exchange)
                 return
             except SuiteError as failure:

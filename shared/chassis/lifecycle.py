@@ -5,6 +5,7 @@ must be finished then (jobs in hand, open calls) is finished in a shielded scope
 `settings.grace` seconds, while the bus stays up. A second signal ends the process on the spot.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ def run(name: str, serve: Serve[S], settings: S) -> NoReturn:
     """Run a service to its end and leave with its exit code: 0 stopped, 1 crashed, 3 no bus."""
     named = settings.of(name)
     telemetry.configure(name, worker=named.name, level=named.log_level)
+    gc.freeze()  # what was imported stays: no collection need walk it again
     sys.exit(anyio.run(_main, serve, named, backend_options={"use_uvloop": True}))
 
 

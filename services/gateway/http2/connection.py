@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, floor: Floor, connections: "set[Connection]") -> None:
         """`connections` holds this one while it is open."""
         self._floor, self._connections = floor, connections
-        self._loop = asyncio.get_running_loop()
+        self._loop = floor.loop
         self._splitter = Splitter(HARD * floor.limits.metadata)
         self._reader = Reader(floor.limits.metadata)
         self._inflow = Inflow(floor.limits.connection_window)

@@ -42,6 +42,7 @@ class Floor:
 
     endpoints: dict[str, Endpoint]
     limits: Limits
+    loop: asyncio.AbstractEventLoop  # kept: asking for it is a system call
     group: asyncio.TaskGroup  # owns the calls
     refused: Callable[[str, SuiteError], Refused]  # counts it, too
     held: int = 0  # bytes that have come and that no method has taken yet
@@ -83,7 +84,7 @@ class Exchange:
         forget: Callable[["Exchange"], None],
     ) -> None:
         """`forget` is called once, when the call is over."""
-        loop, limits = asyncio.get_running_loop(), floor.limits
+        loop, limits = floor.loop, floor.limits
         deadline = inf if request.timeout is None else loop.time() + request.timeout
         self.call = Call(request.path, request.metadata, deadline)
         self.number, self._floor, self._writer, self._forget = number, floor, writer, forget
@@ -162,6 +163,7 @@ class Exchange:
         self._floor.open -= 1
         if not self._floor.open:
             self._floor.idle.set()
+        self._requests.close()
         self._writer.forget(self)
         self._forget(self)
 
@@ -215,7 +217,7 @@ class Exchange:
             async for answer in answers:
                 self._send(answer)
                 if self.outbox.size > EASE:
-                    self._ease = asyncio.get_running_loop().create_future()
+                    self._ease = self._floor.loop.create_future()
                     await self._ease
 
     def _send(self, data: bytes) -> None:

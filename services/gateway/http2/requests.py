@@ -12,6 +12,10 @@ from shared.contracts.errors import InvalidMessage
 INLINE: Final = 2**12  # [bytes] a larger compressed message is unpacked in a thread
 
 
+def _ignore() -> None:
+    """Nobody is told."""
+
+
 class Requests:
     """Messages of a call in their order. `taken` is called when the reader has taken one."""
 
@@ -66,6 +70,10 @@ class Requests:
             raise InvalidMessage("the last message is not complete")
         self._ended = True
         self._wake()
+
+    def close(self) -> None:
+        """Nobody is told any more what is taken."""
+        self._taken = _ignore
 
     def require_one(self) -> None:
         """Hold the messages so far against a method that takes one.

@@ -42,9 +42,10 @@ class Server:
         """
         host, _, port = self._listen.rpartition(":")
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        floor = Floor(self._endpoints(), self._limits, group, self._app.refused)
+        loop = asyncio.get_running_loop()
+        floor = Floor(self._endpoints(), self._limits, loop, group, self._app.refused)
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
+            self._listener = await loop.create_server(
                 lambda: Connection(floor, self._connections),
                 host.strip("[]") or None,
                 int(port),
