@@ -53,6 +53,7 @@ class Form:
     manifest: ModelManifest
     variant: Variant
     heads: tuple[packed.Head, ...]  # of the inputs
+    dtypes: tuple[Dtype, ...]  # of the inputs
     sizes: tuple[int, ...]  # [bytes] of the inputs
     outputs: tuple[str, ...]  # that are asked for; none means all
     rows: int
@@ -62,14 +63,14 @@ class Form:
 
     def fits(self, bodies: Sequence[Body]) -> bool:
         """Whether these are as long as the head says."""
-        return len(bodies) == len(self.sizes) and all(
-            len(body) == size for body, size in zip(bodies, self.sizes, strict=True)
-        )
+        return tuple(map(len, bodies)) == self.sizes
 
     def tensors(self, bodies: Sequence[Body]) -> list[RawTensor]:
         """The inputs."""
-        pairs = zip(self.heads, bodies, strict=True)
-        return [RawTensor(head.name, Dtype(head.dtype), head.shape, body) for head, body in pairs]
+        return [
+            RawTensor(head.name, dtype, head.shape, body)
+            for head, dtype, body in zip(self.heads, self.dtypes, bodies, strict=True)
+        ]
 
     def response(self, answer: packed.Answer, body: memoryview, identity: bytes) -> bytes:
         """A worker's answer as a ModelInferResponse.

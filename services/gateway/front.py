@@ -11,6 +11,7 @@ from shared.contracts import subjects
 from shared.contracts.errors import InvalidName
 
 TENANT = "ellesmere-tenant"
+DEFAULT = "default"  # who asks without a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ class Call:
         Raises:
             InvalidName: the name cannot be a subject token.
         """
+        name = self.metadata.get(TENANT)
+        if name is None:
+            return DEFAULT
         try:
-            return subjects.token(self.metadata.get(TENANT, "default"))
+            return subjects.token(name)
         except ValueError as error:
             raise InvalidName(f"tenant {error}") from None
 

@@ -132,6 +132,7 @@ class Inference:
             manifest=manifest,
             variant=variant,
             heads=tuple(packed.Head(t.name, t.dtype.value, t.shape) for t in inputs),
+            dtypes=tuple(tensor.dtype for tensor in inputs),
             sizes=sizes,
             outputs=outputs,
             rows=rows,

@@ -1,8 +1,8 @@
 """Protocol buffers to tensors and back: datatypes, raw contents, typed contents."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,7 @@ _FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RawTensor:
+class RawTensor(NamedTuple):
     """A dense tensor as it travels: row-major, little endian."""
 
     name: str
@@ -116,7 +115,8 @@ def first_bad(tensor: RawTensor) -> int | None:
         finite = np.isfinite(tensor.array)
     else:
         return None
-    return None if finite.all() else int(np.argmin(finite))
+    first = finite.tobytes().find(False)  # quicker than `all`, which starts a reduction
+    return None if first < 0 else first
 
 
 def _input(tensor: "inference.ModelInferRequest.InferInputTensor", raw: bytes | None) -> RawTensor:

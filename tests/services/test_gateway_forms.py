@@ -22,7 +22,8 @@ def form(*sizes: int, outputs: tuple[str, ...] = (), rows: int = 1) -> Form:
     """Of the model `digits`."""
     whole = manifest()
     heads = tuple(packed.Head(f"x{i}", "u8", (1, size)) for i, size in enumerate(sizes))
-    return Form(whole, whole.variants[0], heads, sizes, outputs, rows, timeout=1.0, priority=5)
+    dtypes = (Dtype.U8,) * len(sizes)
+    return Form(whole, whole.variants[0], heads, dtypes, sizes, outputs, rows, 1.0, 5)
 
 
 def answer(*outputs: packed.Head) -> packed.Answer:
@@ -139,7 +140,7 @@ def test_a_response_carries_the_answer_of_the_worker(
     body = (bytes(range(256)) * 40)[: int(np.prod(shape)) * dtype.itemsize]
     ports = (manifest().outputs[0].model_copy(update={"shape": tuple(shape)}),)
     whole = manifest(outputs=ports)
-    asked = Form(whole, whole.variants[0], (), (), (), 1, timeout=1.0, priority=5)
+    asked = Form(whole, whole.variants[0], (), (), (), (), 1, 1.0, 5)
     head = packed.Head("y", dtype.value, tuple(shape))
     echo = Response(id=identity).SerializeToString()
 

@@ -185,7 +185,11 @@ class Exchange:
         """The edge of a call: however the method ends, the peer is told."""
         fault: Fault | None = None
         try:
-            await self._served()
+            if self._endpoint.unary is not None:
+                data = await self._requests.plain(self._requests.take())
+                self._send(await self._endpoint.unary(self.call, data))
+            elif self._endpoint.stream is not None:
+                await self._converse(self._endpoint.stream)
         except Refused as refused:
             fault = refused.fault
         except SuiteError as error:  # of the transport: a message that does not unpack
@@ -202,15 +206,6 @@ class Exchange:
             self._finish()
         else:
             self.refuse(fault)
-
-    async def _served(self) -> None:
-        if self._endpoint.unary is not None:
-            await self._answer(self._endpoint.unary)
-        elif self._endpoint.stream is not None:
-            await self._converse(self._endpoint.stream)
-
-    async def _answer(self, method: Unary) -> None:
-        self._send(await method(self.call, await anext(self._requests)))
 
     async def _converse(self, method: Stream) -> None:
         async with aclosing(method(self.call, self._requests)) as answers:

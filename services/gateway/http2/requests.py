@@ -93,13 +93,24 @@ class Requests:
                 raise StopAsyncIteration
             self._news = asyncio.get_running_loop().create_future()
             await self._news
+        return await self.plain(self.take())
+
+    def take(self) -> Message:
+        """The first message that waits; there must be one."""
         message = self._waiting.popleft()
         self._whole -= len(message.data)
         self._taken()
-        return message.data if not message.compressed else await self._inflated(message.data)
+        return message
 
-    async def _inflated(self, data: bytes) -> bytes:
-        """Raises like `messages.inflate`."""
+    async def plain(self, message: Message) -> bytes:
+        """A message as its sender meant it.
+
+        Raises:
+            TooLarge, InvalidMessage: see `messages.inflate`.
+        """
+        data, compressed = message
+        if not compressed:
+            return data
         if len(data) <= INLINE:
             return messages.inflate(data, self._encoding, self._limit)
         return await asyncio.to_thread(messages.inflate, data, self._encoding, self._limit)

@@ -75,20 +75,24 @@ class Splitter:
             raise Breach(code, f"frame of kind {kind} with {length} bytes")
         frames.require_sense(kind, length, stream)
         if kind == frames.DATA:
-            return self._begin(data, offset, length) if left > HEADER_BYTES or not length else None
+            self._flags, self._stream = flags, stream
+            enough = left > HEADER_BYTES or not length  # the length of the padding comes first
+            return self._begin(data, offset + HEADER_BYTES, length) if enough else None
         stop = offset + HEADER_BYTES + length
         if stop > len(data):
             return None
         return Frame(kind, flags, stream, data[offset + HEADER_BYTES : stop], length), stop
 
-    def _begin(self, data: bytes, offset: int, length: int) -> tuple[Frame, int]:
-        """The first part of a DATA frame, perhaps all of it."""
-        _, _, self._flags, self._stream = frames.header(data, offset)
-        start = offset + HEADER_BYTES
-        self._padding = self._overhead = 0
-        if self._flags & frames.PADDED:
-            self._padding = data[start] if length else frames.MAX_FRAME
-            self._overhead = 1
+    def _begin(self, data: bytes, start: int, length: int) -> tuple[Frame, int]:
+        """The first part of a DATA frame whose payload begins at `start`, perhaps all of it."""
+        stop = start + length
+        if not self._flags & frames.PADDED:
+            if stop <= len(data):
+                payload = data[start:stop]
+                return Frame(frames.DATA, self._flags, self._stream, payload, length), stop
+            self._data, self._padding, self._overhead = length, 0, 0
+            return self._part(data, start)
+        self._padding, self._overhead = data[start] if length else frames.MAX_FRAME, 1
         self._data = length - self._padding - self._overhead
         if self._data < 0:
             raise Breach(Code.PROTOCOL_ERROR, "the padding is longer than its frame")
