@@ -24,6 +24,7 @@ from shared.contracts.subjects import Bucket, Stream
 from shared.contracts.v1.jobs import Failure, JobEvent, JobFinished, Status
 from shared.contracts.wire import jobs
 
+ONCE = ("accepted", "ended")  # whoever tells of it, and however many do
 BACKLOG = 256  # events kept for a slow watcher; the oldest give way
 
 
@@ -50,17 +51,19 @@ class _Feed:
 
 @dataclass(slots=True)
 class _Told:
-    """What a watcher was told: events come stored and live, an acceptance from two sides."""
+    """What a watcher was told: events come stored and live, some from gateway and scheduler."""
 
     events: set[bytes] = field(default_factory=set)
-    accepted: bool = False
+    once: set[str] = field(default_factory=set)  # of ONCE
 
     def first(self, data: bytes) -> bool:
         """Whether this is news."""
-        if data in self.events or (self.accepted and JobEvent.decode(data).what == "accepted"):
+        what = JobEvent.decode(data).what
+        if data in self.events or what in self.once:
             return False
-        self.accepted = self.accepted or JobEvent.decode(data).what == "accepted"
         self.events.add(data)
+        if what in ONCE:
+            self.once.add(what)
         return True
 
 

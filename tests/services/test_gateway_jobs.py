@@ -230,6 +230,18 @@ async def test_acceptance_that_is_announced_twice_is_told_once(memory: MemoryBro
     assert [item.what for item in seen if isinstance(item, JobEvent)] == ["accepted"]
 
 
+async def test_end_that_gateway_and_scheduler_announce_is_told_once(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        await call(house, "Submit", frame=framed())
+        for reason in ("cancelled", "cancelled: EL-1205"):
+            ended = event("ended", reason=reason).encode()
+            await house.bus.publish(subjects.audit("default", "j1", "ended"), ended)
+        await finish(house)
+        seen = await watch(house)
+
+    assert [item.what for item in seen if isinstance(item, JobEvent)] == ["accepted", "ended"]
+
+
 async def test_a_lost_announcement_does_not_lose_the_outcome(memory: MemoryBroker) -> None:
     async with opened(memory, limits=replace(Limits(), poll=0.02)) as house:
         await call(house, "Submit", frame=framed())
