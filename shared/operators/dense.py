@@ -62,6 +62,8 @@ def gemm_f32_cases(rng: np.random.Generator) -> Iterator[Case]:
     x, weight = samples.normal(rng, 5, 33), samples.weight(rng, 9, 33)
     yield Case("all_zero", {"x": samples.zeros(5, 33), "weight": samples.zeros(9, 33)})
     yield Case("nan_in_one_row", {"x": samples.with_nan(x, 2, 7), "weight": weight})
+    huge = samples.f32([[1e30, 1.0], [-1e30, 1.0]])
+    yield Case("beyond_float32", {"x": huge, "weight": huge})
     relu = {"activation": "relu"}
     yield Case("nan_through_relu", {"x": samples.with_nan(x, 4, 0), "weight": weight}, relu)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from math import prod
+from typing import cast
 
 from shared.operators.spec import Types
 from shared.tensors.dtypes import Dtype
@@ -18,10 +19,9 @@ def sizes(kind: TensorType) -> tuple[int, ...]:
     Raises:
         ValueError: a dimension is open.
     """
-    closed = tuple(size for size in kind.shape if size is not None)
-    if len(closed) != len(kind.shape):
+    if None in kind.shape:
         raise ValueError(f"shape {kind.shape} has an open dimension; use with_batch first")
-    return closed
+    return cast("tuple[int, ...]", kind.shape)  # asked for each call, so not copied
 
 
 def matrix(inputs: Types, port: str) -> tuple[int, int]:

@@ -97,6 +97,8 @@ def _cases(rng: np.random.Generator, attributes: Attributes, *, rank: int) -> It
     yield Case("far_from_zero", {"x": far}, attributes)
     nan = samples.with_nan(samples.normal(rng, 3, 5), 1, 2)
     yield Case("nan_in_one_row", {"x": nan}, attributes)
+    infinite = samples.f32([[np.inf, 1.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
+    yield Case("infinities", {"x": infinite}, attributes)
 
 
 def _unary(  # noqa: PLR0913 - a table row with named columns, called only just below
@@ -175,6 +177,8 @@ def _binary_cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"{name}_by_scalar", {"a": a, "b": samples.normal(rng)})
     a, b = samples.normal(rng, 3, 5), samples.with_nan(samples.normal(rng, 5), 2)
     yield Case("nan_in_one_column", {"a": a, "b": b})
+    largest = samples.f32([3.4e38, -3.4e38])
+    yield Case("beyond_float32", {"a": largest, "b": largest})
 
 
 def _binary(name: str, function: Callable[[F32, F32], F32]) -> OperatorSpec:

@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 
+from services.cpu_worker.backend import CpuBackend
 from shared.operators import catalog, validate
 from shared.operators.catalog import CATALOG
 from shared.operators.null import NullBackend
 from shared.operators.reference import ReferenceBackend
 from shared.operators.samples import f32, zeros
-from shared.operators.spec import Attributes, OperatorSpec
+from shared.operators.spec import Attributes, Backend, OperatorSpec
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 
@@ -147,10 +148,32 @@ def test_list_of_json_becomes_a_tuple() -> None:
     assert filled == {"perm": (1, 0)}
 
 
-@pytest.mark.parametrize("backend", [ReferenceBackend(), NullBackend()], ids=lambda b: b.name)
-def test_backend_checks_before_it_computes(backend: ReferenceBackend | NullBackend) -> None:
-    with pytest.raises(ValueError, match="gemm_f32: weight must have shape"):
-        backend.run(catalog.spec("gemm_f32"), {"x": zeros(2, 3), "weight": zeros(4, 5)}, {})
+@pytest.mark.parametrize(
+    "backend", [ReferenceBackend(), NullBackend(), CpuBackend()], ids=lambda backend: backend.name
+)
+@pytest.mark.parametrize(
+    ("name", "inputs", "attributes", "message"),
+    [
+        ("gemm_f32", {"x": (2, 3), "weight": (4, 5)}, {}, "weight must have shape"),
+        # numpy would spread the next three
+        ("gemm_f32", {"x": (2, 3), "weight": (4, 3), "bias": (1,)}, {}, "bias must have shape"),
+        ("lif_step", {"v": (2, 3), "current": (1, 3)}, {"decay": 0.5}, "current must have shape"),
+        ("add", {"a": (2, 3), "b": (2, 1)}, {}, "b must have shape"),
+        ("gemm_f32", {"x": (2, 3), "weight": (4, 3)}, {"activatoin": "relu"}, "no attribute"),
+        ("gemm_i8", {"x": (2, 3), "weight": (4, 3)}, {}, "takes layout int8_channel, got dense"),
+    ],
+)
+def test_backend_checks_before_it_computes(
+    backend: Backend,
+    name: str,
+    inputs: dict[str, tuple[int, ...]],
+    attributes: Attributes,
+    message: str,
+) -> None:
+    residents = {port: backend.upload(zeros(*shape)) for port, shape in inputs.items()}
+
+    with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+        backend.run(catalog.spec(name), residents, attributes)
 
 
 def test_reference_supports_what_fits_its_ports() -> None:
