@@ -145,6 +145,7 @@ def transpose_cases(rng: np.random.Generator) -> Iterator[Case]:
         ("channels_last", (2, 3, 5, 7), (0, 2, 3, 1)),
         ("rank_five", (2, 3, 1, 5, 4), (4, 1, 3, 0, 2)),
         ("empty_batch", (0, 3, 4), (2, 0, 1)),
+        ("empty_with_long_axes", (2**20, 0, 2**31), (2, 1, 0)),
     ):
         yield Case(name, {"x": samples.normal(rng, *shape)}, {"perm": perm})
     nan = samples.with_nan(samples.normal(rng, 3, 5), 1, 2)
