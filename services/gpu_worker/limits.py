@@ -15,7 +15,7 @@ class Limits:
     local_bytes: int = 32 * 1024  # local memory per group
     buffer_bytes: int = 4_244_635_648  # one allocation
     memory_bytes: int = 8 * 1024**3  # all allocations together
-    elements: int = 2**31 - 1  # kernels count with 32 bits
+    elements: int = 2**31 - 2**12  # kernels count with an int, up to a group's last, idle work-item
 
     def within(self, other: "Limits") -> "Limits":
         """The tighter of two in every respect."""
@@ -52,9 +52,11 @@ class Limits:
             )
 
     def check_elements(self, count: int) -> None:
-        """Refuse a tensor whose elements a kernel cannot number; raises LimitExceeded."""
+        """Refuse an array whose elements a kernel cannot number; raises LimitExceeded."""
         if count > self.elements:
-            raise LimitExceeded(f"a tensor of {count} elements is over the {self.elements} limit")
+            raise LimitExceeded(
+                f"an array of {count} elements is over the limit of {self.elements}"
+            )
 
 
 class LimitExceeded(DeviceFailed):

@@ -90,7 +90,8 @@ class Residency:
 
     def upload(self, tensor: Tensor) -> DeviceTensor:
         """Copy a tensor to the device; raises like `Memory.allocate`."""
-        self._device.limits.check_elements(tensor.size)
+        for part in tensor.parts.values():  # the zeros of a sparse tensor are not numbered
+            self._device.limits.check_elements(part.size)
         arrays = {name: _laid_out(tensor, name) for name in tensor.parts}
         parts: dict[str, Part] = {}
         resident = DeviceTensor(tensor.type, parts)
