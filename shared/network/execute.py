@@ -214,12 +214,11 @@ def _last_reads(network: Network) -> dict[str, tuple[str, ...]]:
         for value in (*step.inputs.values(), *step.outputs.values()):
             last[value] = step.name
     kept = {*network.weights, *network.outputs}
-    return {
-        step.name: tuple(
-            value for value, reader in last.items() if reader == step.name and value not in kept
-        )
-        for step in network.steps
-    }
+    dead: dict[str, list[str]] = {step.name: [] for step in network.steps}
+    for value, reader in last.items():
+        if value not in kept:
+            dead[reader].append(value)
+    return {name: tuple(values) for name, values in dead.items()}
 
 
 def _fits(kind: TensorType, given: Tensor) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cpu_worker.backend import CpuBackend
-from shared.network import execute
+from shared.network import execute, shapes
 from shared.network.graph import Network, Step
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Attributes, OperatorSpec, Types
@@ -137,6 +137,20 @@ def test_dead_activations_are_freed_while_the_network_runs() -> None:
     execute.load(network, device).run(rows(network, 1))
 
     assert device.peak <= len(network.weights) + 2  # a step's input and its output
+
+
+def test_a_chain_as_long_as_a_network_may_be_runs_for_a_batch_never_seen() -> None:
+    steps = tuple(  # planning once compared each step with each value: seconds per batch size
+        Step(f"s{place}", "relu", {"x": f"v{place}"}, {"y": f"v{place + 1}"})
+        for place in range(shapes.MAX_STEPS)
+    )
+    network = Network({"v0": batched(2)}, (f"v{shapes.MAX_STEPS}",), steps, {})
+    device = Counting()
+
+    made = execute.load(network, device).run({"v0": f32([1, -2], [-3, 4], [5, 6])})
+
+    np.testing.assert_array_equal(made[network.outputs[0]].values, [[1, 0], [0, 4], [5, 6]])
+    assert device.peak == 2  # a step's input and its output
 
 
 def test_weights_are_uploaded_once_for_many_runs() -> None:
