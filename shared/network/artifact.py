@@ -6,19 +6,18 @@ nothing: every name, shape and attribute is checked before a step could run.
 
 import json
 from collections.abc import Mapping
-from typing import NoReturn
+from math import isfinite
 
 from shared.network import shapes
 from shared.network.graph import Network, Step
+from shared.operators.dims import MAX_RANK
 from shared.operators.spec import Attributes, Scalar
-from shared.tensors import container
+from shared.tensors import check, container, header
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
 KEY = "network"
 VERSION = 1
-MAX_RANK = 8
-MAX_SIZE = 2**31 - 1  # of one dimension; kernels index with 32 bits
 
 
 def pack(network: Network) -> bytes:
@@ -41,7 +40,7 @@ def unpack(data: bytes) -> Network:
     text = container.metadata(data).get(KEY)
     if text is None:
         raise ValueError(f"not an artifact: the metadata has no key {KEY!r}")
-    graph = _record(_parse(text), "graph")
+    graph = header.json_object(text, "graph")
     if (version := graph.get("version")) != VERSION:
         raise ValueError(f"artifact version {version!r}; this program reads {VERSION}")
     network = Network(
@@ -82,24 +81,6 @@ def _sorted(names: Mapping[str, str]) -> dict[str, str]:
     return {port: names[port] for port in sorted(names)}
 
 
-def _parse(text: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("the graph's JSON is nested too deeply") from None
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise ValueError("the graph's JSON repeats a key")
-    return record
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"the graph's JSON holds {name}")
-
-
 def _step(entry: object) -> Step:
     record = _record(entry, "step")
     name = _text(record.get("name"), "step name")
@@ -127,7 +108,7 @@ def _type(entry: object, name: str) -> TensorType:
 
 
 def _size(value: object, name: str) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_SIZE:
+    if type(value) is not int or not 0 <= value <= check.MAX_INDEX:
         raise ValueError(f"input {name} has a dimension {value!r}; only the first may be open")
     return value
 
@@ -137,6 +118,8 @@ def _attributes(entry: object, what: str) -> Attributes:
 
 
 def _scalar(value: object, what: str) -> Scalar:
+    if isinstance(value, float) and not isfinite(value):  # JSON's 1e999, which nobody could write
+        raise ValueError(f"{what} is {value}, not a finite number")
     if isinstance(value, bool | int | float | str):
         return value
     sizes = _items(value, what)

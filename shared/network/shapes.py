@@ -111,6 +111,7 @@ def _check_names(network: Network) -> None:
     for what, names in (
         ("step", [step.name for step in network.steps]),
         ("value", [*network.inputs, *network.weights, *made]),
+        ("output", list(network.outputs)),
     ):
         _check_unique(what, names)
 

@@ -72,6 +72,9 @@ def test_another_process_packs_the_same_bytes() -> None:
         (lambda g: g["inputs"]["x"].update(shape=[1] * 9), "rank 9"),
         (lambda g: g["inputs"]["x"].update(dtype="f128"), "f128"),
         (lambda g: g.update(outputs=["ghost"]), "made by no step"),
+        (lambda g: g.update(outputs=["y", "y"]), "output 'y' is defined twice"),
+        (lambda g: g["steps"][0].update(name="\ud800"), "half of a surrogate pair"),
+        (lambda g: g["steps"][0].update(attributes={"activation": 10**4000}), "is a str, got 1000"),
     ],
 )
 def test_a_tampered_graph_is_refused(change: Callable[[Graph], object], why: str) -> None:
@@ -84,11 +87,12 @@ def test_a_tampered_graph_is_refused(change: Callable[[Graph], object], why: str
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[" * 100_000, "nested too deeply"),
-        ('{"version": 1, "version": 1}', "repeats a key"),
+        ("[" * 100_000, "nests too deeply"),
+        ('{"version": 1, "version": 1}', "occurs twice"),
         ('{"version": NaN}', "NaN"),
+        (f'{{"version": {"9" * 5000}}}', "4300 digits"),
         ("{", "Expecting"),
-        ("[]", "graph must be an object"),
+        ("[]", "graph must be a JSON object"),
     ],
 )
 def test_json_that_is_no_graph_is_refused(text: str, why: str) -> None:
@@ -96,6 +100,15 @@ def test_json_that_is_no_graph_is_refused(text: str, why: str) -> None:
 
     with pytest.raises(ValueError, match=why):
         artifact.unpack(data)
+
+
+def test_a_number_beyond_every_float_is_refused() -> None:
+    graph = json.loads(container.metadata(artifact.pack(mlp((3, 2), ("dense",))))["network"])
+    graph["steps"][0]["attributes"] = {"activation": 0.5}
+    text = json.dumps(graph).replace("0.5", "1e999")  # JSON has no infinity, Python reads one
+
+    with pytest.raises(ValueError, match="activation is inf, not a finite number"):
+        artifact.unpack(container.pack({}, {"network": text}))
 
 
 def test_a_container_without_a_graph_is_no_artifact() -> None:
