@@ -75,6 +75,7 @@ def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> 
     while True:
         chosen = {step: weight for step, weight in weights.items() if step not in left}
         kept = _masks(chosen, sparsity, scope)
+        kept = {step: mask & (chosen[step] != 0) for step, mask in kept.items()}
         larger = {step: why for step, mask in kept.items() if (why := _not_worth(mask))}
         if not larger:
             break
@@ -111,13 +112,17 @@ def _masks(weights: Mapping[str, F32], sparsity: float, scope: Scope) -> dict[st
 
 
 def _not_worth(mask: masks.Mask) -> str:
-    """Why a layer pruned so should stay dense; empty when CSR is smaller."""
+    """Why a layer pruned so should stay dense; empty when CSR is smaller.
+
+    Args:
+        mask: (rows, cols), True where CSR would store an element.
+    """
     rows = mask.shape[0]
     stored = int(mask.sum())
     as_csr, as_dense = 8 * stored + 4 * (rows + 1), 4 * mask.size
     if as_csr < as_dense:
         return ""
-    zeros = 1.0 - stored / mask.size
+    zeros = 1.0 - stored / max(mask.size, 1)
     return f"at {zeros:.0%} zeros CSR takes {as_csr} bytes, dense {as_dense}"
 
 

@@ -15,13 +15,13 @@ from shared.contracts.errors import InvalidTensor, NonFiniteInput
 from shared.contracts.v1.jobs import BlobRef
 from shared.contracts.v1.models import ModelManifest, PortSignature, Variant
 from shared.network import artifact, execute, shapes
-from shared.network.graph import Network
+from shared.network.graph import Network, Step
 from shared.quantization import affine
 from shared.sparse import compressed
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Tensor
-from tests.network.networks import f32, mlp, mlps
+from tests.network.networks import batched, f32, mlp, mlps
 
 
 def output(network: Network, x: Tensor) -> Array:
@@ -132,6 +132,35 @@ def test_layer_scope_gives_every_layer_the_same_sparsity() -> None:
 def test_pruning_too_little_is_refused_with_the_bytes() -> None:
     with pytest.raises(ValueError, match="nothing to compress: layer0: at 30% zeros CSR takes"):
         pipeline.prune_csr(dense(64, 64), 0.3)
+
+
+def test_a_layer_that_came_with_zeros_is_judged_by_what_csr_would_store() -> None:
+    network = dense(64, 64)
+    sparse = network.weights["w0"].values.copy()
+    sparse.reshape(-1)[: sparse.size * 9 // 10] = 0.0
+    network = replace(network, weights={**network.weights, "w0": layouts.dense(sparse)})
+
+    (layer,) = pipeline.prune_csr(network, 0.3).layers  # 0.3 is reached already: nothing is lost
+
+    assert layer.operator == "spmm_csr"
+    assert layer.bytes_after == 8 * np.count_nonzero(sparse) + 4 * (64 + 1)
+
+
+def test_a_layer_without_columns_stays_dense() -> None:
+    whole = dense(40, 40)
+    hollow = Step("hollow", "gemm_f32", {"x": "e", "weight": "we"}, {"y": "ye"})
+    network = replace(
+        whole,
+        inputs={**whole.inputs, "e": batched(0)},
+        steps=(*whole.steps, hollow),
+        outputs=("y", "ye"),
+        weights={**whole.weights, "we": layouts.dense(np.zeros((40, 0), np.float32))},
+    )
+
+    first, second = pipeline.prune_csr(network, 0.9).layers
+
+    assert (first.operator, second.operator) == ("spmm_csr", "gemm_f32")
+    assert second.reason == "at 100% zeros CSR takes 164 bytes, dense 0"
 
 
 def test_a_network_without_dense_layers_has_nothing_to_compress() -> None:
