@@ -262,6 +262,10 @@ REFUSED: list[tuple[str, list[onnx.NodeProto], dict[str, Array], str]] = [
     ),
     ("divide_by_x", [node("Div", ["c", "x"], ["y"])], {"c": f32(1)}, "must be a constant"),
     ("grown", [node("Add", ["x", "c"], ["y"])], {"c": np.ones((5, 4), np.float32)}, "spread"),
+    ("deeper", [node("Add", ["x", "c"], ["y"])], {"c": np.ones((1, 1, 4), np.float32)}, "rank 3"),
+    ("softmax_beyond", [node("Softmax", ["x"], ["y"], axis=3)], {}, "axis 3 of rank 2"),
+    ("half_a_sum", [node("Add", ["x"], ["y"])], {}, "input 1 is left out"),
+    ("half_a_difference", [node("Sub", ["", "x"], ["y"])], {}, "input 0 is left out"),
     (
         "mask_used",
         [node("Dropout", ["x"], ["a", "mask"]), node("Add", ["a", "mask"], ["y"])],

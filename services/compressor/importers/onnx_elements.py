@@ -34,7 +34,7 @@ def subtract(node: Node, builder: Builder) -> Value:
     """a - b, as a + (-1) b."""
     if node.is_constant():
         return _fold(node, np.subtract)
-    left, right = node.inputs[:2]
+    left, right = node.pair()
     if isinstance(right, Activation):
         negative = with_constant(node, builder, "mul", node.activation(1), np.asarray(-1.0))
         if isinstance(left, Activation):
@@ -90,7 +90,7 @@ def softmax(node: Node, builder: Builder) -> Value:
     x = node.activation(0)
     rank = len(x.tail) + 1
     axis = node.integer("axis", 1 if node.opset < 13 else -1)
-    if not x.tail or axis % rank != rank - 1:
+    if not x.tail or axis not in (-1, rank - 1):
         raise Unsupported(f"axis {axis} of rank {rank} is not the last of a row")
     return builder.step("softmax", node.name, {"x": x.name}, x.tail)
 
@@ -161,6 +161,8 @@ def with_constant(
         x: float32.
         values: any numeric type; must not be larger than one row, nor differ between rows.
     """
+    if values.ndim > len(x.tail) + 1:
+        raise Unsupported(f"a constant of rank {values.ndim} would put axes before the batch")
     held = as_f32(node.name, values)
     held = held.reshape(_without_leading_ones(held.shape))
     if held.ndim > len(x.tail) or not _broadcasts(held.shape, x.tail):
@@ -178,7 +180,7 @@ def with_constant(
 
 def _either(node: Node, builder: Builder, operator: str) -> Activation:
     """A commutative operator with one activation, or two of one shape."""
-    left, right = node.inputs[:2]
+    left, right = node.pair()
     if not isinstance(left, Activation):
         return with_constant(node, builder, operator, node.activation(1), node.constant(0))
     if not isinstance(right, Activation):

@@ -40,6 +40,10 @@ class Node:
             raise Unsupported(f"input {position} must be a constant")
         return value
 
+    def pair(self) -> tuple[Value, Value]:
+        """Inputs 0 and 1, either of both kinds."""
+        return self._given(0), self._given(1)
+
     def optional(self, position: int) -> Array | None:
         """Like `constant`, None when it is left out."""
         return self.constant(position) if self.has(position) else None
