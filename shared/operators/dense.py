@@ -15,7 +15,7 @@ from shared.operators.spec import (
     Tolerance,
     Types,
 )
-from shared.tensors.layouts import Tensor, TensorType, dense
+from shared.tensors.layouts import Tensor, dense
 
 
 def gemm_f32(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
@@ -26,15 +26,6 @@ def gemm_f32(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     x = inputs["x"].values.astype(np.float64)
     weight = inputs["weight"].values.astype(np.float64)
     return {"y": dense(fused.finish(x @ weight.T, inputs, attributes))}
-
-
-def gemm_f32_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
-    """x (n, k), weight (m, k), bias (m,) give y (n, m)."""
-    n, k = dims.matrix(inputs, "x")
-    m, _ = dims.matrix(inputs, "weight")
-    dims.require(inputs, "weight", (m, k), f"to multiply x {(n, k)}")
-    dims.require(inputs, "bias", (m,), f"for weight {(m, k)}")
-    return {"y": dims.f32(n, m)}
 
 
 def gemm_f32_cost(inputs: Types, attributes: Attributes) -> Cost:
@@ -72,7 +63,7 @@ GEMM_F32 = OperatorSpec(
     name="gemm_f32",
     inputs=(Port("x"), Port("weight"), fused.BIAS),
     outputs=(Port("y"),),
-    infer=gemm_f32_types,
+    infer=fused.types,
     reference=gemm_f32,
     cost=gemm_f32_cost,
     cases=gemm_f32_cases,

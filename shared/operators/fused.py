@@ -1,15 +1,26 @@
-"""What products do before they write a result: add a bias, apply an activation."""
+"""What products of rows share: types, and what they do before they write a result."""
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.operators import dims
 from shared.operators.spec import Attribute, Attributes, Port, Tensors, Types
 from shared.tensors.dtypes import F32
+from shared.tensors.layouts import TensorType
 
 BIAS = Port("bias", optional=True)
 ACTIVATION = Attribute(
     "activation", str, "none", "applied to the sum with bias", choices=("none", "relu")
 )
+
+
+def types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+    """x (n, k), weight (m, k), bias (m,) give y (n, m), whatever the weight's layout."""
+    n, k = dims.matrix(inputs, "x")
+    m, _ = dims.matrix(inputs, "weight")
+    dims.require(inputs, "weight", (m, k), f"to multiply x {(n, k)}")
+    dims.require(inputs, "bias", (m,), f"for weight {(m, k)}")
+    return {"y": dims.f32(n, m)}
 
 
 def finish(product: npt.NDArray[np.float64], inputs: Tensors, attributes: Attributes) -> F32:

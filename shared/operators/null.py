@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from shared.operators import dims, validate
+from shared.operators.reference import HostTensors
 from shared.operators.spec import Attributes, OperatorSpec, Types
 from shared.tensors import layouts
 from shared.tensors.layouts import Tensor, TensorType
 
 
-class NullBackend:
+class NullBackend(HostTensors):
     """Checks every call like a real backend. What remains of a time with it is overhead."""
 
     name = "null"
@@ -18,17 +19,6 @@ class NullBackend:
     def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
         """Always; `run` says what does not fit."""
         return True
-
-    def upload(self, tensor: Tensor) -> Tensor:
-        """The tensor itself."""
-        return tensor
-
-    def download(self, resident: Tensor) -> Tensor:
-        """The tensor itself."""
-        return resident
-
-    def release(self, resident: Tensor) -> None:
-        """Nothing to give back."""
 
     def run(
         self, spec: OperatorSpec, inputs: Mapping[str, Tensor], attributes: Attributes
@@ -41,9 +31,6 @@ class NullBackend:
         types = {name: tensor.type for name, tensor in inputs.items()}
         filled = validate.call(spec, types, attributes)
         return {name: _zeros(kind) for name, kind in spec.infer(types, filled).items()}
-
-    def synchronize(self) -> None:
-        """Nothing is ever under way."""
 
 
 def _zeros(kind: TensorType) -> Tensor:

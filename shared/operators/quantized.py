@@ -18,7 +18,7 @@ from shared.operators.spec import (
 from shared.quantization import affine
 from shared.quantization.scheme import INT8_PER_CHANNEL
 from shared.tensors.dtypes import F32
-from shared.tensors.layouts import Layout, Tensor, TensorType, dense
+from shared.tensors.layouts import Layout, Tensor, dense
 
 
 def gemm_i8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
@@ -32,15 +32,6 @@ def gemm_i8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     scale = weight.parts["scale"].astype(np.float64)
     product = (x @ affine.codes(weight).astype(np.float64).T) * scale.T
     return {"y": dense(fused.finish(product, inputs, attributes))}
-
-
-def gemm_i8_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
-    """x (n, k), weight (m, k), bias (m,) give y (n, m)."""
-    n, k = dims.matrix(inputs, "x")
-    m, _ = dims.matrix(inputs, "weight")
-    dims.require(inputs, "weight", (m, k), f"to multiply x {(n, k)}")
-    dims.require(inputs, "bias", (m,), f"for weight {(m, k)}")
-    return {"y": dims.f32(n, m)}
 
 
 def gemm_i8_cost(inputs: Types, attributes: Attributes) -> Cost:
@@ -92,7 +83,7 @@ GEMM_I8 = OperatorSpec(
     name="gemm_i8",
     inputs=(Port("x"), Port("weight", Layout.INT8_CHANNEL), fused.BIAS),
     outputs=(Port("y"),),
-    infer=gemm_i8_types,
+    infer=fused.types,
     reference=gemm_i8,
     cost=gemm_i8_cost,
     cases=gemm_i8_cases,

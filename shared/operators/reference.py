@@ -9,18 +9,8 @@ from shared.operators.spec import Attributes, OperatorSpec, Types
 from shared.tensors.layouts import Tensor
 
 
-class ReferenceBackend:
-    """Runs references. Residents are the tensors themselves, so uploads cost nothing."""
-
-    name = "reference"
-
-    def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
-        """Whether the inputs fit the ports; every operator has a reference."""
-        try:
-            validate.ports(spec, inputs)
-        except ValueError:
-            return False
-        return True
+class HostTensors:
+    """The half of a backend that moves tensors, where residents are the tensors themselves."""
 
     def upload(self, tensor: Tensor) -> Tensor:
         """The tensor itself."""
@@ -32,6 +22,23 @@ class ReferenceBackend:
 
     def release(self, resident: Tensor) -> None:
         """Nothing to give back; memory goes with the last reader."""
+
+    def synchronize(self) -> None:
+        """Every call has finished when it returns."""
+
+
+class ReferenceBackend(HostTensors):
+    """Runs references."""
+
+    name = "reference"
+
+    def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
+        """Whether the inputs fit the ports; every operator has a reference."""
+        try:
+            validate.ports(spec, inputs)
+        except ValueError:
+            return False
+        return True
 
     def run(
         self, spec: OperatorSpec, inputs: Mapping[str, Tensor], attributes: Attributes
@@ -45,6 +52,3 @@ class ReferenceBackend:
         filled = validate.call(spec, types, attributes)
         with np.errstate(all="ignore"):
             return spec.reference(inputs, filled)
-
-    def synchronize(self) -> None:
-        """Every call has finished when it returns."""
