@@ -127,12 +127,12 @@ def as_f32(name: str, values: Array) -> F32:
 
 
 def _unique(hint: str, taken: set[str]) -> str:
-    base = hint[:_HINT] or "unnamed"
-    assert len(base) < MAX_NAME
-    name, number = base, 1
+    stem = hint[:_HINT] or "unnamed"
+    assert len(stem) < MAX_NAME
+    name, number = stem, 1
     while name in taken:
         number += 1
-        name = f"{base}#{number}"
+        name = f"{stem}#{number}"
     taken.add(name)
     return name
 
