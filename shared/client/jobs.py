@@ -8,8 +8,8 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from shared.client.channel import Channel
-from shared.contracts import errors, frame, wire
-from shared.contracts.errors import InvalidTensor, SuiteError
+from shared.contracts import errors, frame, subjects, wire
+from shared.contracts.errors import InvalidName, InvalidTensor, SuiteError
 from shared.contracts.v1.jobs import (
     BlobRef,
     Body,
@@ -64,7 +64,12 @@ class Jobs:
             priority: 0 is served first, 9 last.
             deadline: [s since the epoch].
             worker_class: pin the job to a class.
+
+        Raises:
+            InvalidName: tenant, id or class cannot be a name.
+            SuiteError: what the gateway refuses it for.
         """
+        _require_names({"tenant": self.tenant, "job id": job_id, "class": worker_class})
         inline, refs = await self._offload(tensors or {})
         job = JobSubmitted(
             job=job_id or uuid.uuid4().hex,
@@ -178,6 +183,15 @@ def raise_for(record: JobFinished) -> None:
     if record.failure is None:
         raise SuiteError(f"job {record.job!r} ended as {record.status}")
     raise _CATALOGUE.get(record.failure.code, SuiteError)(record.failure.message)
+
+
+def _require_names(names: Mapping[str, str | None]) -> None:
+    """Refuse what no subject can carry; None is no name."""
+    for what, name in names.items():
+        try:
+            subjects.token(name or "none")
+        except ValueError as error:
+            raise InvalidName(f"{what} {error}") from None
 
 
 def _only(name: str, content: bytes) -> Tensor:
