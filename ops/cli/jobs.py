@@ -18,6 +18,7 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")]
 Output = Annotated[
     Path | None, typer.Option(help="Write the tensors to a .npz, .npy or .safetensors file.")
 ]
+NOW = {"accepted": "waits to be placed", "placed": "waits for a worker"}  # else it runs
 LOOK = 2.0  # [s] without news after which the history is taken as complete
 
 
@@ -48,8 +49,11 @@ def watch(session: Session, job: Job, timeout: Timeout = 3600.0) -> None:
 def cancel(session: Session, job: Job) -> None:
     """Cancel a job. The record that was first stands: it may have ended before."""
     from ops.cli import records, remote
+    from shared.contracts.v1.jobs import Status
 
     record = remote.call(session, lambda client: client.cancel(job))
+    if record.status is not Status.CANCELLED:
+        session.say(f"{job} had ended before: {record.status}")
     session.show(records.value(record), lambda: records.table(record))
 
 
@@ -81,16 +85,22 @@ async def _history(client: "Client", job: str) -> "tuple[list[JobEvent], JobFini
 
 
 def _history_table(events: "list[JobEvent]", record: "JobFinished | None") -> "Table":
-    from datetime import datetime
-
     shown = columns("at", "what", "attempt", "worker", "why")
     for event in events:
-        at = datetime.fromtimestamp(event.at).strftime("%H:%M:%S.%f")[:-3]
-        where = event.worker or event.worker_class
-        shown.add_row(at, event.what, str(event.attempt or ""), where, event.reason)
+        if event.what != "ended":
+            where = event.worker or event.worker_class
+            shown.add_row(_at(event), event.what, str(event.attempt or ""), where, event.reason)
     if record is None:
-        shown.add_row("", "still running", "", "", "")
-    else:
-        why = record.failure.message if record.failure else ""
-        shown.add_row("", str(record.status), str(record.attempt), record.worker, why)
+        shown.add_row("now", NOW.get(events[-1].what, "runs") if events else "unknown", "", "", "")
+        return shown
+    at = next((_at(event) for event in events if event.what == "ended"), "")
+    attempt = str(record.attempt) if record.worker else ""
+    why = record.failure.message if record.failure else ""
+    shown.add_row(at, str(record.status), attempt, record.worker, why)
     return shown
+
+
+def _at(event: "JobEvent") -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(event.at).strftime("%H:%M:%S.%f")[:-3]

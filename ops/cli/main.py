@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 import typer
 
@@ -54,11 +55,26 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
+def _show_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
+    if wanted:
+        typer.echo(f"ellesmere {version('ellesmere')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+
+
 def build() -> typer.Typer:
     """The application with every command of the tables."""
     app = typer.Typer(
         help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP
     )
+    app.callback()(_options)
     for name, function in COMMANDS.items():
         app.command(name)(command(function))
     for name, (about, functions) in GROUPS.items():
@@ -67,6 +83,10 @@ def build() -> typer.Typer:
             group.command(word)(command(function))
         app.add_typer(group, name=name)
     return app
+
+
+def _options(version: Version = False) -> None:
+    """Options of the command itself; the text of its help is `ABOUT`."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -52,7 +52,7 @@ def table(record: JobFinished, tensors: Mapping[str, Tensor] | None = None) -> "
         "kind": record.kind,
         "worker": f"{record.worker} ({record.worker_class})" if record.worker else "",
         "device": record.device,
-        "attempt": str(record.attempt),
+        "attempt": str(record.attempt) if record.worker else "",
         "time": ", ".join(
             f"{name} {seconds * MILLI:.2f} ms" for name, seconds in times.items() if seconds
         ),
