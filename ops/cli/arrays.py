@@ -26,8 +26,10 @@ def load(path: Path) -> dict[str, Array]:
     with path.open("rb") as file:
         magic = file.read(len(NPY))
     if not (magic == NPY or magic.startswith(ZIP)):
-        kind = "a Python pickle, which could run code" if magic[:1] == b"\x80" else "neither"
-        raise InvalidFile(f"{path} is {kind}; arrays come as .npy or .npz")
+        what = (
+            "a Python pickle, which could run code" if magic[:1] == b"\x80" else "of another kind"
+        )
+        raise InvalidFile(f"{path} is {what}; arrays come as .npy or .npz")
     if magic.startswith(ZIP):
         _check_size(path)
     try:

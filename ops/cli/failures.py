@@ -31,6 +31,18 @@ EXIT_CODES = {
 }
 
 
+class InvalidPath(InvalidFile):
+    """A file that cannot be opened."""
+
+    fix = "check the path and who may use it"
+
+
+class InvalidBody(InvalidFile):
+    """A file that holds no body of a job."""
+
+    fix = """write the body as JSON, such as {"kind": "operator", "operator": "relu"}"""
+
+
 class Unexpected(SuiteError):
     """A fault in this program."""
 
@@ -73,5 +85,5 @@ def as_suite_error(error: BaseException) -> SuiteError:
         return BusUnavailable(str(error))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return InvalidFile(f"{where}{error.strerror or error}")
+        return InvalidPath(f"{where}{error.strerror or error}")
     return Unexpected(f"{type(error).__name__}: {error}")

@@ -28,7 +28,9 @@ Tensors = Annotated[
 JobId = Annotated[str, typer.Option(help="Id of your choice; the same id is accepted once.")]
 Class = Annotated[str, typer.Option("--class", help="Class of workers to pin the job to.")]
 Priority = Annotated[int, typer.Option(min=0, max=9, help="0 is served first.")]
-Within = Annotated[float, typer.Option(help="Seconds until the job is worth nothing; 0: never.")]
+Within = Annotated[
+    float, typer.Option(min=0.0, help="Seconds until the job is worth nothing; 0: never.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the result.")]
 Output = Annotated[Path | None, typer.Option(help="With --wait: write the tensors here.")]
 
@@ -82,17 +84,27 @@ def _read(file: Path) -> object:
     Raises:
         InvalidFile: it is not JSON.
     """
-    from shared.contracts.errors import InvalidFile
+    from ops.cli.failures import InvalidBody
 
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InvalidFile(f"{file} is not JSON: {error}") from None
+        raise InvalidBody(f"{file} is not JSON: {error}") from None
 
 
 def _chosen(kind: str, operator: str, attributes: list[str], model: str) -> dict[str, object]:
-    """A body made of options."""
+    """A body made of options.
+
+    Raises:
+        InvalidUsage: neither an operator nor a model nor a file is named.
+    """
+    from shared.contracts.errors import InvalidUsage
+
     match kind:
+        case "operator" if not operator:
+            raise InvalidUsage("name an --operator, or give a JSON file with the job's body")
+        case "infer" if not model:
+            raise InvalidUsage("name a --model, or give a JSON file with the job's body")
         case "operator":
             pairs = dict(_attribute(text) for text in attributes)
             return {"kind": kind, "operator": operator, "attributes": pairs}

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,11 @@ def test_every_command_explains_itself_and_takes_json(
         ["infer", "digits"],
         ["model", "add", "digits"],
         ["profile"],
-        ["submit", "--attr", "no-equals-sign"],
+        ["submit", "--operator", "relu", "--attr", "no-equals-sign"],
+        ["submit"],
+        ["submit", "--kind", "infer"],
+        ["submit", "--kind", "dance"],
+        ["submit", "--operator", "relu", "--within", "-1"],
     ],
     ids=" ".join,
 )
@@ -112,7 +117,24 @@ def test_bad_model_name_is_refused_before_anything_is_sent(
 def test_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["model", "add", "digits", "/nosuch.onnx", "--address", NOBODY]) == 2
 
-    assert "/nosuch.onnx" in capsys.readouterr().err
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: [EL-1109] /nosuch.onnx: No such file or directory"
+    assert second == "hint:  check the path and who may use it"
+
+
+@pytest.mark.parametrize("option", ["--job-id", "--class", "--tenant"])
+def test_name_that_no_subject_carries_is_refused_with_its_value(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "--operator", "relu", option, "../x", "--address", NOBODY]) == 2
+
+    assert "'../x' must match" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+
+    assert capsys.readouterr().out == f"ellesmere {metadata.version('ellesmere')}\n"
 
 
 def test_compress_data_without_labels_is_refused(
