@@ -25,7 +25,7 @@ def _screen(state: "SuiteStatus") -> "Group":
     from rich.console import Group
 
     ready = "ready" if state.ready else "not ready"
-    head = f"gateway {state.gateway}: {ready}, {state.in_flight} calls in hand"
+    head = f"gateway {state.gateway}: {ready}, calls in hand: {state.in_flight}"
     return Group(
         head, "", _workers(state), "", _queues(state), "", _devices(state), "", _routes(state)
     )

@@ -117,7 +117,7 @@ class Catalog:
         status = SuiteStatus(
             gateway=self._bus.name,
             ready=self._tables.ready,
-            in_flight=self._admission.calls,
+            in_flight=self._admission.calls - 1,  # this one aside
             in_flight_bytes=self._admission.held,
             workers=tuple(workers),
             routes=tuple(table.routes.values()),
