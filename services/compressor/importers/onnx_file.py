@@ -84,7 +84,8 @@ def array(tensor: TensorProto) -> Array:
     if tensor.data_type not in NUMERIC:
         raise InvalidNetwork(f"tensor {name!r} has element type {tensor.data_type}, not a number's")
     if len(dims) > MAX_RANK or min(dims, default=0) < 0 or prod(dims) > MAX_ELEMENTS:
-        raise InvalidNetwork(f"tensor {name!r} claims the shape {dims[:MAX_RANK]}")
+        most = f"at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements"
+        raise InvalidNetwork(f"tensor {name!r} claims the shape {dims[:MAX_RANK]}; {most} are read")
     try:
         values: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as error:
