@@ -1,6 +1,6 @@
 // cast: y = x in another element type.
 //       to bool: whether it is not zero; to integers: cut towards zero, saturated, NaN becomes 0;
-//       to floats: nearest, ties to even.
+//       to floats: nearest, ties to even. Subnormal floats may be read as zero.
 // Shapes:  x (count,), y (count,), any rank flattened
 // Launch:  global (count rounded up to GROUP), local (GROUP): one element per work-item
 // Assumes: `to` is a place in bool u8 u16 u32 u64 i8 i16 i32 i64 f16 bf16 f32 f64; with DOUBLES 0

@@ -46,7 +46,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a backend may be from the reference; both zero means bit-equal."""
+    """How far a backend may be from the reference; both zero means equal.
+
+    Subnormal float32 are outside every tolerance: a device may read or write them as zero, so that
+    one of them is false after a cast to bool there, and true in the reference. So is a zero's sign.
+    """
 
     rtol: float = 0.0
     atol: float = 0.0

@@ -1,5 +1,6 @@
 """Programs are built once, kept on disk, and rebuilt when what is on disk is no good."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,25 @@ def test_second_process_loads_what_the_first_one_built(device: Device, tmp_path:
     assert answers == ([0.0, 2.0], [0.0, 2.0])
     assert (first.programs.built_from_source, first.programs.loaded_from_cache) == (1, 0)
     assert (second.programs.built_from_source, second.programs.loaded_from_cache) == (0, 1)
+
+
+def test_readers_see_a_whole_binary_while_two_writers_replace_it(tmp_path: Path) -> None:
+    cache, binaries = BinaryCache(tmp_path), [bytes([place]) * 2**16 for place in range(4)]
+    cache.put("key", binaries[0])
+
+    def write(binary: bytes) -> None:
+        for _ in range(50):
+            BinaryCache(tmp_path).put("key", binary)
+
+    with ThreadPoolExecutor(2) as writers:
+        written = [writers.submit(write, binary) for binary in binaries]
+        seen = {cache.get("key")}
+        while not all(one.done() for one in written):
+            seen.add(cache.get("key"))
+
+    assert all(one.exception() is None for one in written)
+    assert seen <= set(binaries)
+    assert [file.name for file in tmp_path.iterdir()] == ["key.clbin"]  # no partial file is left
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a binary", b"ELCLBIN1" + bytes(40)])
