@@ -5,6 +5,7 @@ import os
 import anyio
 
 from services.profiler import newcomers
+from services.profiler.filler import Filler
 from services.profiler.handlers import ProfileHandler
 from services.profiler.workbench import Workbench
 from shared.bus.port import Bus
@@ -16,7 +17,7 @@ NAME = "profiler"
 
 
 async def serve(bus: Bus, settings: WorkerSettings) -> None:
-    """Measure on request, and whoever is new."""
+    """Measure on request, and whoever and whatever is new."""
     card = WorkerCard(
         worker=settings.name,
         worker_class=settings.worker_class or NAME,
@@ -27,6 +28,7 @@ async def serve(bus: Bus, settings: WorkerSettings) -> None:
     workbench = Workbench(bus)
     async with anyio.create_task_group() as group:
         group.start_soon(newcomers.watch, workbench)
+        group.start_soon(Filler(workbench).run)
         await worker.serve(bus, card, ProfileHandler(workbench), settings)
 
 

@@ -14,7 +14,6 @@ from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import JobFinished
 from shared.contracts.v1.workers import DeviceProfile
 
-MOST_STEAL = 0.05  # share of CPU time lost to neighbours above which it is measured again
 TRIES = 3
 SEED = 580  # the tensors are the same every time
 Tell = Callable[[float, str], Awaitable[None]]
@@ -33,7 +32,7 @@ async def measure(workbench: Workbench, worker_class: str, tell: Tell) -> Device
     for number in range(1, TRIES + 1):
         found = await _once(workbench, worker_class, plan, tell)
         best = found if best is None or found.steal < best.steal else best
-        if best.steal <= MOST_STEAL:
+        if best.steal <= steal.MOST:
             break
         await tell(0.0, f"steal {found.steal:.0%} in try {number} of {TRIES}")
     if best is None:  # TRIES is positive

@@ -36,6 +36,12 @@ def rate(samples: Sequence[float], amount: float) -> Measure:
     return _measure([amount / sample for sample in clean(samples)])
 
 
+def spread(samples: Sequence[float]) -> float:
+    """How far times [s] scatter: their interquartile range as a share of their median."""
+    low, median, high = np.percentile(clean(samples), [25, 50, 75])
+    return float((high - low) / median)
+
+
 def latency(record: JobFinished, *, batch: int) -> Latency:
     """The time of one call [s] as a traced or repeated inference measured it."""
     samples = clean(record.timing.samples)

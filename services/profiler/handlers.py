@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from services.profiler import devices, networks
-from services.profiler.networks import Failed, Figures
+from services.profiler.figures import Figures
+from services.profiler.networks import Failed, Wanted
 from services.profiler.workbench import Workbench
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.errors import InvalidMessage, NoWorker
@@ -29,29 +30,26 @@ class ProfileHandler:
             NoWorker: no worker that computes is there.
             SuiteError: what the measuring jobs failed with.
         """
+        workbench = self._workbench.at(job.priority)
         match job.body:
             case ProfileBody(model=str() as model) as body:
-                return await self._model(model, body, progress)
+                return await self._model(workbench, model, body, progress)
             case ProfileBody(worker_class=str() as worker_class):
                 await self._require(worker_class)
-                found = await devices.measure(self._workbench, worker_class, progress)
+                found = await devices.measure(workbench, worker_class, progress)
                 return Outcome(report={"profile": found.model_dump(mode="json")})
             case ProfileBody():
                 raise InvalidMessage("a profile job names a model, a worker class, or both")
             case other:
                 raise InvalidMessage(f"kind {other.kind!r} is not done here")
 
-    async def _model(self, model: str, body: ProfileBody, progress: Progress) -> Outcome:
+    async def _model(
+        self, workbench: Workbench, model: str, body: ProfileBody, progress: Progress
+    ) -> Outcome:
         if body.worker_class is not None:
             await self._require(body.worker_class)
-            classes = [body.worker_class]
-        else:
-            classes = await self._workbench.classes()
-        if not classes:
-            raise NoWorker("no worker that computes is there to measure on")
-        found, failed = await networks.measure(
-            self._workbench, model, body.variant, classes, progress
-        )
+        wanted = Wanted(model, body.variant, body.worker_class, missing_only=body.missing_only)
+        found, failed = await networks.measure(workbench, wanted, progress)
         return Outcome(report=_report(model, found, failed))
 
     async def _require(self, worker_class: str) -> None:

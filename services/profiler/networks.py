@@ -1,37 +1,35 @@
 """Measure a model on classes of workers and keep the figures in its manifest."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
-from services.profiler import fit
+from services.profiler import figures, fit, steal
+from services.profiler.figures import Figures
 from services.profiler.workbench import Workbench
 from shared.bus.port import Bus
-from shared.contracts.errors import BusUnavailable, SuiteError, UnknownModel
+from shared.contracts.errors import BusUnavailable, NoWorker, SuiteError, UnknownModel
 from shared.contracts.subjects import Bucket
-from shared.contracts.v1.jobs import InferBody, StepTime
-from shared.contracts.v1.models import Latency, ModelManifest, PortSignature, Variant
+from shared.contracts.v1.jobs import InferBody, JobFinished
+from shared.contracts.v1.models import ModelManifest, PortSignature, Variant
 from shared.tensors import layouts
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Tensor
 
-BATCHES = {1: 50, 64: 20}  # rows of a call -> timed repeats
+PROBES = 5  # calls of one row that say how much time the others will take
+BUDGET = 0.5  # [s] of timed calls in one job
+REPEATS = range(5, 401)  # timed calls in one job, however long or short they are
+ROWS = (64, 16, 4, 2)  # of a second kind of call: the slope over the batch takes two
+LONGEST = 0.5  # [s] that such a call may keep a device from others; the last of ROWS may longer
+TRIES = 3  # for calls that something disturbed
+MOST_SPREAD = 0.25  # interquartile range by median above which something did
+LONG = 5.0  # [s] of timed calls that are not made again: they average what disturbs them
 SWAPS = 20  # tries to store the figures while others change the manifest
 SEED = 580
 Tell = Callable[[float, str], Awaitable[None]]
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What was measured of one variant on one class."""
-
-    variant: str
-    worker_class: str
-    latencies: tuple[Latency, ...]
-    steps: tuple[StepTime, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +41,28 @@ class Failed:
     error: SuiteError
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure; None: all of them."""
+
+    model: str
+    variant: str | None = None
+    worker_class: str | None = None
+    missing_only: bool = False  # leave figures alone that are there already
+
+
 async def measure(
-    workbench: Workbench,
-    model: str,
-    variant: str | None,
-    classes: Sequence[str],
-    tell: Tell,
+    workbench: Workbench, wanted: Wanted, tell: Tell
 ) -> tuple[list[Figures], list[Failed]]:
-    """Time every variant (or one) on every class, and store what was found.
+    """Time variants on classes, and store what was found.
 
     Raises:
         UnknownModel: no such model or variant.
+        NoWorker: no worker that computes is there.
         SuiteError: the error of the last class, when none could be measured.
     """
-    manifest, _ = await read(workbench.bus, model)
-    wanted = [one for one in manifest.variants if variant in (None, one.name)]
-    if not wanted:
-        raise UnknownModel(f"model {model} has no variant {variant}")
-    pairs = [(one, name) for one in wanted for name in classes]
+    manifest, _ = await read(workbench.bus, wanted.model)
+    pairs = _pairs(manifest, wanted, await workbench.classes())
     found: list[Figures] = []
     failed: list[Failed] = []
     for done, (one, name) in enumerate(pairs):
@@ -68,12 +70,32 @@ async def measure(
         try:
             found.append(await _figures(workbench, manifest, one, name))
         except SuiteError as error:  # told in the report; the other classes still count
-            log.warning("class.unmeasured", model=model, worker_class=name, reason=str(error))
+            log.warning(
+                "class.unmeasured", model=wanted.model, worker_class=name, reason=str(error)
+            )
             failed.append(Failed(one.name, name, error))
     if not found and failed:
         raise failed[-1].error
-    await _store(workbench.bus, model, found)
+    await _store(workbench.bus, wanted, found)
     return found, failed
+
+
+def _pairs(
+    manifest: ModelManifest, wanted: Wanted, classes: Mapping[str, Collection[str]]
+) -> list[tuple[Variant, str]]:
+    """Every variant and class to measure."""
+    variants = [one for one in manifest.variants if wanted.variant in (None, one.name)]
+    if not variants:
+        raise UnknownModel(f"model {wanted.model} has no variant {wanted.variant}")
+    if not classes:
+        raise NoWorker("no worker that computes is there to measure on")
+    return [
+        (one, name)
+        for one in variants
+        for name, devices in classes.items()
+        if wanted.worker_class in (None, name)
+        and not (wanted.missing_only and figures.complete(manifest, one, name, devices))
+    ]
 
 
 async def read(bus: Bus, model: str) -> tuple[ModelManifest, int]:
@@ -95,40 +117,72 @@ def inputs(
     return {port.name: _tensor(port, rows, rng) for port in ports}
 
 
-def merged(variant: Variant, found: Sequence[Figures]) -> Variant:
-    """A variant with new figures in the place of the old ones of the same class."""
-    mine = [one for one in found if one.variant == variant.name]
-    fresh = {one.worker_class for one in mine}
-    kept = [one for one in variant.latencies if one.worker_class not in fresh]
-    latencies = (*kept, *(each for one in mine for each in one.latencies))
-    steps = {**variant.steps, **{one.worker_class: one.steps for one in mine}}
-    return variant.model_copy(update={"latencies": latencies, "steps": steps})
+def repeats(seconds: float) -> int:
+    """How many calls of so many seconds are timed in one job."""
+    return min(max(int(BUDGET / seconds), REPEATS.start), REPEATS.stop - 1)
+
+
+def many_rows(seconds: float) -> int:
+    """The rows of the second kind of call, after what a call of one row took."""
+    return next((rows for rows in ROWS if rows * seconds <= LONGEST), ROWS[-1])
+
+
+async def steadiest(
+    workbench: Workbench,
+    worker_class: str,
+    body: InferBody,
+    tensors: Mapping[str, Tensor],
+    *,
+    tries: int = TRIES,
+) -> JobFinished:
+    """The record of a measuring job; of several disturbed ones the least disturbed."""
+    done: list[tuple[float, int, JobFinished]] = []
+    for number in range(tries):
+        before = steal.read()
+        record = await workbench.run(worker_class, body, tensors)
+        samples = record.timing.samples
+        noise = max(
+            fit.spread(samples) / MOST_SPREAD, steal.share(before, steal.read()) / steal.MOST
+        )
+        done.append((noise, number, record))
+        if noise <= 1.0 or sum(samples) > LONG:
+            break
+    return min(done)[-1]
 
 
 async def _figures(
     workbench: Workbench, manifest: ModelManifest, variant: Variant, worker_class: str
 ) -> Figures:
-    rng = np.random.default_rng(SEED)
-    latencies: list[Latency] = []
-    steps: tuple[StepTime, ...] = ()
-    for rows, repeat in BATCHES.items():
-        body = InferBody(model=manifest.model, variant=variant.name, trace=rows == 1, repeat=repeat)
-        tensors = inputs(manifest.inputs, rows, rng)
-        record = await workbench.run(worker_class, body, tensors)
-        latencies.append(fit.latency(record, batch=rows))
-        steps = record.timing.steps or steps
-    return Figures(variant.name, worker_class, tuple(latencies), steps)
+    """Calls of one row, traced, and of many; a probe bounds how long both keep the class busy."""
+
+    async def run(rows: int, repeat: int, *, trace: bool, tries: int = TRIES) -> JobFinished:
+        body = InferBody(model=manifest.model, variant=variant.name, trace=trace, repeat=repeat)
+        tensors = inputs(manifest.inputs, rows, np.random.default_rng(SEED))
+        return await steadiest(workbench, worker_class, body, tensors, tries=tries)
+
+    seconds = fit.latency(await run(1, PROBES, trace=False, tries=1), batch=1).p50
+    one = await run(1, repeats(seconds), trace=True)
+    latencies = [fit.latency(one, batch=1)]
+    if figures.batched(manifest):
+        rows = many_rows(seconds)
+        more = await run(rows, repeats(rows * seconds), trace=False)
+        latencies.append(fit.latency(more, batch=rows))
+    artifact = variant.artifact.sha256
+    return Figures(variant.name, artifact, worker_class, tuple(latencies), one.timing.steps)
 
 
-async def _store(bus: Bus, model: str, found: Sequence[Figures]) -> None:
+async def _store(bus: Bus, wanted: Wanted, found: Sequence[Figures]) -> None:
     """Compare and swap: others may add variants meanwhile."""
     for _ in range(SWAPS):
-        manifest, revision = await read(bus, model)
-        variants = tuple(merged(variant, found) for variant in manifest.variants)
-        changed = manifest.model_copy(update={"variants": variants})
-        if await bus.swap(Bucket.MODELS, model, changed.encode(), revision=revision) is not None:
+        manifest, revision = await read(bus, wanted.model)
+        variants = tuple(
+            figures.merged(variant, found, missing_only=wanted.missing_only)
+            for variant in manifest.variants
+        )
+        data = manifest.model_copy(update={"variants": variants}).encode()
+        if await bus.swap(Bucket.MODELS, wanted.model, data, revision=revision) is not None:
             return
-    raise BusUnavailable(f"manifest of {model} changed {SWAPS} times while it was to be stored")
+    raise BusUnavailable(f"manifest of {wanted.model} changed {SWAPS} times under the new figures")
 
 
 def _tensor(port: PortSignature, rows: int, rng: np.random.Generator) -> Tensor:

@@ -6,6 +6,7 @@ Read on the profiler's host; workers on other machines are not seen.
 from dataclasses import dataclass
 from pathlib import Path
 
+MOST = 0.05  # share of CPU time lost to neighbours above which a measurement is made again
 STAT = Path("/proc/stat")
 STEAL_FIELD = 7  # user nice system idle iowait irq softirq steal guest guest_nice
 COUNTED = 8  # guest time is part of user time

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -61,16 +62,11 @@ async def submit_and_wait(
     """
     if job.deadline is None:
         job = job.model_copy(update={"deadline": time.time() + timeout})
-    announced = anyio.Event()
-
-    def announce(_message: Inbound) -> None:
-        announced.set()
-
-    subscription = await bus.subscribe(subjects.done(job.tenant, job.job), announce)
     try:
         with anyio.fail_after(timeout):
-            await submit(bus, job, tensors)
-            record = await _record(bus, job, announced)
+            async with _end_of(bus, job) as announced:
+                await submit(bus, job, tensors)
+                record = await _record(bus, job, announced)
         return await _outputs(bus, record)
     except TimeoutError:
         await withdraw(bus, job)
@@ -78,9 +74,18 @@ async def submit_and_wait(
     except anyio.get_cancelled_exc_class():
         await withdraw(bus, job)
         raise
-    finally:
-        with anyio.CancelScope(shield=True):
-            await subscription.stop()
+
+
+async def wait(bus: Bus, job: JobSubmitted, *, timeout: float) -> JobFinished:
+    """The record of a job that was submitted, by whomever, once it has ended in whatever way.
+
+    Raises:
+        DeadlineExceeded: it has not ended within `timeout` seconds; it goes on.
+    """
+    with anyio.move_on_after(timeout):
+        async with _end_of(bus, job) as announced:
+            return frame.message_of(await _record(bus, job, announced), JobFinished)
+    raise DeadlineExceeded(f"job {job.job} has not ended after {timeout:g} s")
 
 
 async def withdraw(bus: Bus, job: JobSubmitted) -> None:
@@ -89,6 +94,22 @@ async def withdraw(bus: Bus, job: JobSubmitted) -> None:
     with anyio.move_on_after(WITHDRAW_SECONDS, shield=True), contextlib.suppress(SuiteError):
         await bus.put(Bucket.CONTROL, f"cancel.{job.job}", asked)
         await bus.publish(subjects.cancel(job.job), asked)
+
+
+@asynccontextmanager
+async def _end_of(bus: Bus, job: JobSubmitted) -> AsyncIterator[anyio.Event]:
+    """An event that is set when the end of a job is announced."""
+    announced = anyio.Event()
+
+    def announce(_message: Inbound) -> None:
+        announced.set()
+
+    subscription = await bus.subscribe(subjects.done(job.tenant, job.job), announce)
+    try:
+        yield announced
+    finally:
+        with anyio.CancelScope(shield=True):
+            await subscription.stop()
 
 
 async def _record(bus: Bus, job: JobSubmitted, announced: anyio.Event) -> bytes:

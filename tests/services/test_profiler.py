@@ -1,8 +1,6 @@
 """The profiler: what its jobs measure, what it makes of the times, and where that is kept."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 import numpy as np
@@ -10,16 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profiler import devices, experiments, fit, networks, newcomers, steal
+from services.profiler import devices, experiments, figures, fit, networks, newcomers, steal
 from services.profiler.experiments import Experiment
 from services.profiler.handlers import ProfileHandler
 from services.profiler.steal import CpuTimes
 from services.profiler.workbench import Workbench
-from services.scheduler import driver
 from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus
-from shared.chassis import compute, jobs, worker
-from shared.chassis.settings import WorkerSettings
+from shared.chassis import jobs
 from shared.contracts.errors import InvalidMessage, NoWorker, UnknownModel
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import (
@@ -33,22 +29,11 @@ from shared.contracts.v1.jobs import (
     Timing,
 )
 from shared.contracts.v1.models import Latency, ModelManifest, PortSignature, Variant
-from shared.contracts.v1.workers import DeviceProfile, WorkerCard
+from shared.contracts.v1.workers import DeviceProfile
 from shared.operators import catalog, validate
-from shared.operators.reference import ReferenceBackend
 from shared.tensors.layouts import Layout
 from tests.services import compute_house
-
-CARD = WorkerCard(
-    worker="cpu-1",
-    worker_class="cpu",
-    service="cpu-worker",
-    pid=1,
-    device="a processor",
-    driver="one",
-    kinds=("infer", "operator"),
-)
-
+from tests.services.profiler_house import CARD, appears, house
 
 # experiments
 
@@ -190,17 +175,53 @@ def test_new_figures_take_the_place_of_the_old_ones_of_their_class() -> None:
         latencies=(_latency("cpu", 1.0), _latency("gpu-pocl", 2.0)),
     )
     found = [
-        networks.Figures("dense", "cpu", (_latency("cpu", 3.0),), (step,)),
-        networks.Figures("int8", "cpu", (_latency("cpu", 4.0),), (step,)),
+        figures.Figures("dense", "a" * 64, "cpu", (_latency("cpu", 3.0),), (step,)),
+        figures.Figures("int8", "b" * 64, "cpu", (_latency("cpu", 4.0),), (step,)),
     ]
 
-    merged = networks.merged(variant, found)
+    merged = figures.merged(variant, found)
 
     assert {(one.worker_class, one.p50) for one in merged.latencies} == {
         ("gpu-pocl", 2.0),
         ("cpu", 3.0),
     }
     assert merged.steps == {"cpu": (step,)}
+
+
+def test_only_what_is_missing_joins_figures_that_are_to_stay() -> None:
+    variant = Variant(
+        name="dense",
+        artifact=BlobRef(sha256="a" * 64, size=1),
+        weight_bytes=1,
+        latencies=(_latency("cpu", 1.0),),
+    )
+    many = _latency("cpu", 9.0).model_copy(update={"batch": 64})
+    found = [figures.Figures("dense", "a" * 64, "cpu", (_latency("cpu", 3.0), many), ())]
+
+    kept = figures.merged(variant, found, missing_only=True)
+    renewed = figures.merged(variant, found)
+
+    assert [(one.batch, one.p50) for one in kept.latencies] == [(1, 1.0), (64, 9.0)]
+    assert [(one.batch, one.p50) for one in renewed.latencies] == [(1, 3.0), (64, 9.0)]
+
+
+def test_figures_of_a_variant_that_was_replaced_meanwhile_are_dropped() -> None:
+    variant = Variant(name="int8", artifact=BlobRef(sha256="b" * 64, size=1), weight_bytes=1)
+    found = [figures.Figures("int8", "a" * 64, "cpu", (_latency("cpu", 3.0),), ())]
+
+    assert figures.merged(variant, found) == variant
+
+
+def test_figures_of_a_former_device_go() -> None:
+    variant = Variant(
+        name="dense",
+        artifact=BlobRef(sha256="a" * 64, size=1),
+        weight_bytes=1,
+        latencies=(_latency("cpu", 1.0).model_copy(update={"device": "former", "batch": 16}),),
+    )
+    found = [figures.Figures("dense", "a" * 64, "cpu", (_latency("cpu", 3.0),), ())]
+
+    assert [one.batch for one in figures.merged(variant, found).latencies] == [1]
 
 
 def test_inputs_fit_the_signature(rng: np.random.Generator) -> None:
@@ -217,30 +238,6 @@ def test_inputs_fit_the_signature(rng: np.random.Generator) -> None:
 
 
 # the whole way through scheduler and worker
-
-
-@asynccontextmanager
-async def house(broker: MemoryBroker) -> AsyncIterator[Bus]:
-    """Scheduler, one worker that computes with the reference, and the profiler's own."""
-    settings = WorkerSettings(retry_delay=0.0)
-    bench = WorkerCard(worker="profiler-1", worker_class="profiler", service="profiler", pid=1)
-    bus = broker.connect("profiler")
-    async with anyio.create_task_group() as group:
-        group.start_soon(driver.lead, broker.connect("sched"))
-        group.start_soon(compute.serve, broker.connect("cpu-1"), ReferenceBackend(), CARD, settings)
-        group.start_soon(worker.serve, bus, bench, ProfileHandler(Workbench(bus)), settings)
-        await appears(bus, Bucket.WORKERS, CARD.worker)
-        yield broker.connect("test")
-        group.cancel_scope.cancel()
-
-
-async def appears(bus: Bus, bucket: Bucket, key: str) -> None:
-    """Return once a key of a bucket has a value."""
-    with anyio.fail_after(20):
-        async with bus.watch(bucket) as changes:
-            async for entry in changes:
-                if entry.key == key and entry.value is not None:
-                    return
 
 
 async def profile(bus: Bus, **body: object) -> JobFinished:

@@ -51,6 +51,7 @@ class ProfileBody(Value):
     worker_class: Token | None = None
     model: ModelName | None = None
     variant: ModelName | None = None
+    missing_only: bool = False  # of a model: leave figures alone that are there already
 
 
 class CompressBody(Value):
