@@ -218,7 +218,8 @@ def _fold(node: Node, function: Callable[[Array, Array], Array]) -> Array:
     except ValueError as error:
         raise InvalidNetwork(f"{node.name[:80]!r}: {error}") from None
     if size > MAX_ELEMENTS:
-        raise InvalidNetwork(f"{node.name[:80]!r} makes a constant of {size} elements")
+        most = f"over the limit of {MAX_ELEMENTS}"
+        raise InvalidNetwork(f"{node.name[:80]!r} makes a constant of {size} elements, {most}")
     with np.errstate(all="ignore"):  # what is not finite is refused where it becomes a weight
         return function(left, right)
 
