@@ -110,6 +110,20 @@ def test_every_kernel_has_text_and_a_digest_of_its_own() -> None:
     assert len(digests) == len(kernels.NAMES)
 
 
+@pytest.mark.parametrize("name", ["gemm_f32", "gemm_i8"])
+def test_the_prelude_of_a_kernel_is_part_of_it_and_lines_keep_their_numbers(name: str) -> None:
+    (path,) = Path(kernels.__file__).parent.rglob(f"{name}.cl")
+    written = path.read_text().splitlines()
+
+    lines = kernels.source(name).splitlines()  # the digest is taken of it
+
+    (mark,) = [place for place, line in enumerate(lines) if line.endswith(f'"{name}.cl"')]
+    number = int(lines[mark].split()[1])
+    assert lines[mark + 1 :] == written[number - 1 :]
+    assert written[number - 2] == '#include "prelude.cl"'
+    assert sum(line.startswith("static float4 fetch(") for line in lines) == 1
+
+
 def test_an_unknown_kernel_is_named() -> None:
     with pytest.raises(ValueError, match="no kernel is called 'gemm'"):
         kernels.source("gemm")

@@ -1,0 +1,134 @@
+// What the products gemm_f32 and gemm_i8 share: how y (n, m) is cut, and how x is read.
+// kernels.source puts this text where they include it.
+//
+// Tiles (TILED 1) stage DEPTH columns of x and W in local memory; a work-item owns 4 rows x (4 + 4)
+// columns of y. Blocks (TILED 0) read straight from memory; a block is XROWS x WROWS outputs.
+// The including file defines DEPTH, and FINISH(sum, row, col): write one output if it exists.
+#ifndef TILED
+#define TILED 1  // 1 builds the kernel of tiles, 0 the one of blocks, whose name ends in _rows
+#endif
+#ifndef GROUP
+#define GROUP 256  // work-items per group; the tile needs (TILE_ROWS / 4) * (TILE_COLS / 8)
+#endif
+#ifndef ALIGNED
+#define ALIGNED 1  // 0 allows any k and loads element by element where it must
+#endif
+#ifndef TILE_ROWS
+#define TILE_ROWS 64  // rows of x per tile
+#endif
+#ifndef TILE_COLS
+#define TILE_COLS 128  // rows of W, that is columns of y, per tile; at most GROUP for gemm_i8
+#endif
+#ifndef LANES
+#define LANES 64  // work-items that share a block; 1, or a power of two that divides GROUP
+#endif
+#ifndef XROWS
+#define XROWS 1  // rows of x per block
+#endif
+#ifndef WROWS
+#define WROWS 2  // rows of W per block
+#endif
+
+#if TILED
+#define ITEMS_ACROSS (TILE_COLS / 8)  // work-items side by side
+#define XPITCH (TILE_ROWS + 4)  // floats from one staged column to the next; + 4 spreads the banks
+#define WPITCH (TILE_COLS + 4)
+
+// Four neighbours of one row, zero outside the matrix.
+static float4 fetch(__global const float* matrix, const int row, const int rows, const int at,
+                    const int k)
+{
+    float4 v = (float4)(0.0f);
+    if (row >= rows) return v;
+    __global const float* from = matrix + row * k + at;
+#if ALIGNED
+    if (at < k) v = *(__global const float4*)from;
+#else
+    if (at < k) v.x = from[0];
+    if (at + 1 < k) v.y = from[1];
+    if (at + 2 < k) v.z = from[2];
+    if (at + 3 < k) v.w = from[3];
+#endif
+    return v;
+}
+
+// Four neighbours of one row become one element of four staged columns.
+static void turn(__local float* tile, const int pitch, const int column, const int row,
+                 const float4 v)
+{
+    tile[column * pitch + row] = v.x, tile[(column + 1) * pitch + row] = v.y;
+    tile[(column + 2) * pitch + row] = v.z, tile[(column + 3) * pitch + row] = v.w;
+}
+
+// Stages DEPTH columns, from `at` on, of `height` rows.
+static void stage(__local float* tile, const int pitch, const int height,
+                  __global const float* matrix, const int row0, const int rows, const int at,
+                  const int k)
+{
+    const int quads = DEPTH / 4;
+
+    for (int t = get_local_id(0); t < height * quads; t += GROUP) {
+        const int r = t / quads, c = t % quads * 4;
+        turn(tile, pitch, c, r, fetch(matrix, row0 + r, rows, at + c, k));
+    }
+}
+
+// Adds what is staged to a work-item's outputs: low for columns right.., high half a tile further.
+static void multiply(__local const float* xs, __local const float* ws, const int down,
+                     const int right, float4* low, float4* high)
+{
+    #pragma unroll 4
+    for (int d = 0; d < DEPTH; ++d) {
+        const float4 a = *(__local const float4*)(xs + d * XPITCH + down);
+        const float4 b = *(__local const float4*)(ws + d * WPITCH + right);
+        const float4 c = *(__local const float4*)(ws + d * WPITCH + TILE_COLS / 2 + right);
+        low[0] += a.x * b, high[0] += a.x * c;
+        low[1] += a.y * b, high[1] += a.y * c;
+        low[2] += a.z * b, high[2] += a.z * c;
+        low[3] += a.w * b, high[3] += a.w * c;
+    }
+}
+
+// Write the four rows from `row` on of one column, and of four.
+#define COLUMN(sums, part, row, col) \
+    FINISH(sums[0].part, row, col), FINISH(sums[1].part, row + 1, col), \
+    FINISH(sums[2].part, row + 2, col), FINISH(sums[3].part, row + 3, col)
+#define COLUMNS(sums, row, col) \
+    COLUMN(sums, x, row, col), COLUMN(sums, y, row, col + 1), \
+    COLUMN(sums, z, row, col + 2), COLUMN(sums, w, row, col + 3)
+#else
+#ifndef VEC
+#if LANES > 1
+#define VEC 4  // floats per load of a block: 4, or 8 or 16 when LANES is 1
+#else
+#define VEC 16
+#endif
+#endif
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+typedef JOIN(float, VEC) vec;
+
+// A load that asks for no more alignment than an element has, unless more is promised.
+#if ALIGNED
+#define LOAD(from) (*(__global const vec*)(from))
+#else
+typedef vec loose __attribute__((aligned(4)));
+#define LOAD(from) (*(__global const loose*)(from))
+#endif
+
+#if LANES > 1  // a wavefront has its registers to count
+typedef float sum_t;
+#define FOLD(sum) (sum)
+#else  // a processor adds VEC products at once and folds them at the end
+typedef vec sum_t;
+static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
+#if VEC == 16
+#define FOLD(sum) fold4(((sum).lo.lo + (sum).lo.hi) + ((sum).hi.lo + (sum).hi.hi))
+#elif VEC == 8
+#define FOLD(sum) fold4((sum).lo + (sum).hi)
+#else
+#define FOLD(sum) fold4(sum)
+#endif
+#endif
+#endif
