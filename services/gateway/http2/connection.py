@@ -304,9 +304,9 @@ class Connection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
+        """Let the peer read the last bytes, and close when it does."""
         self._closing = True
-        self._writer.flush()
-        self._transport.close()
+        self._writer.close()
         self._arrived()
         self._patience = self._loop.call_later(LINGER, self._transport.abort)
 

@@ -37,7 +37,7 @@ class Writer:
         self._ready: dict[int, Outlet] = {}  # streams with something to send and a window, in turn
         self._flow = Outflow(DEFAULT_WINDOW)
         self._frame = DEFAULT_FRAME
-        self._paused = False
+        self._paused = self._closed = False
         self.window = DEFAULT_WINDOW  # [bytes] of a stream that begins now
 
     def put(self, *parts: bytes | memoryview) -> None:
@@ -57,8 +57,16 @@ class Writer:
         if self._parts:
             data = b"".join(self._parts)
             self._parts.clear()
-            if not self._transport.is_closing():
+            if not (self._closed or self._transport.is_closing()):
                 self._transport.write(data)
+
+    def close(self) -> None:
+        """Write what was put, and say that nothing follows. The socket stays open for reading: to
+        close it with bytes unread would take back what the peer has not read yet."""
+        self.flush()
+        if not (self._closed or self._transport.is_closing()):
+            self._transport.write_eof()
+        self._closed = True
 
     def begin(self, outlet: Outlet) -> None:
         """Send the head of an answer."""
