@@ -87,6 +87,30 @@ def test_sparse_products_agree(
     assert_same(card, "spmm_csr", inputs, {"batch_first": batch_first})
 
 
+@pytest.mark.parametrize("name", ["gemm_f32", "gemm_i8", "spmm_csr", "softmax"])
+def test_the_cases_of_the_catalogue_agree(card: OpenCLBackend, name: str) -> None:
+    for case in spec(name).cases(np.random.default_rng(20)):  # empty, NaN, infinite, repeated ...
+        assert_same(card, name, case.inputs, case.attributes)
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(0, 3, 4), (20, 0, 4), (20, 3, 0), (1, 3, 0), (2, 0, 0)])
+def test_products_without_rows_outputs_or_columns_agree(
+    card: OpenCLBackend, backend: OpenCLBackend, n: int, m: int, k: int
+) -> None:
+    full = np.ones((m, k), np.float32)
+    sparse = compressed.to_tensor(compressed.compress(full))
+    x, bias = dense(np.ones((n, k), np.float32)), dense(np.ones(m, np.float32))
+
+    for device in (card, backend):
+        operands = {"x": x, "bias": bias}
+        assert_same(device, "gemm_f32", operands | {"weight": dense(full)})
+        codes = affine.quantize(full, INT8_PER_CHANNEL)
+        assert_same(device, "gemm_i8", operands | {"weight": codes})
+        assert_same(device, "spmm_csr", operands | {"weight": sparse}, {"batch_first": True})
+        columns = dense(np.ones((k, n), np.float32))
+        assert_same(device, "spmm_csr", {"x": columns, "bias": bias, "weight": sparse})
+
+
 @pytest.mark.parametrize("cols", [1, 63, 64, 200])
 def test_softmax_by_wavefronts_agrees(
     card: OpenCLBackend, rng: np.random.Generator, cols: int
