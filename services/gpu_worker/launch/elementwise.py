@@ -25,6 +25,13 @@ _ORDER = tuple(C_TYPES)  # how cast.cl numbers the targets
 _READ = {Dtype.F32: 1, Dtype.F64: 1, Dtype.F16: 2, Dtype.BF16: 3}  # of cast.cl; integers are 0
 
 
+class NoDoubles(DeviceFailed):
+    """The device does not compute with 64-bit floats; it will not learn to."""
+
+    retryable = False
+    fix = "cast to f64 on a CPU worker"
+
+
 def relu(call: Call) -> None:
     """y = max(x, 0)."""
     _map(call, "relu")
@@ -63,7 +70,7 @@ def cast(call: Call) -> None:
     """Every element in another type; the same type is copied bit for bit.
 
     Raises:
-        DeviceFailed: a type is f64 and the device does not compute with it.
+        NoDoubles: the target is f64 and the device does not compute with it.
     """
     x, target, doubles = call.inputs["x"], call.types["y"].dtype, call.gpu.device.doubles
     source, programs = x.type.dtype, call.gpu.programs
@@ -72,9 +79,7 @@ def cast(call: Call) -> None:
         programs.kernel("copy", {}).launch(_quads(words), words, call.buffer("x"), call.output("y"))
         return
     if target is Dtype.F64 and not doubles:
-        raise DeviceFailed(
-            f"{call.gpu.device.name} does not compute with f64; cast on a CPU worker"
-        )
+        raise NoDoubles(f"{call.gpu.device.name} does not compute with f64")
     defines: dict[str, int | str] = {
         "FROM": C_TYPES[source],
         "READ": _READ.get(source, 0),
