@@ -7,7 +7,8 @@ Rules, exactly, for every backend to agree on:
     value = code × scale                                    in float32
 
 So |w - value| <= scale / 2 up to the rounding of the last product, a group of zeros has codes 0,
-and a scale is never zero or subnormal: a card that flushes subnormals would read it as zero.
+and a scale is never zero or subnormal: a card that flushes subnormals would read it as zero. Nor is
+it so large that top × scale overflows: it stays one unit in the last place below max float32 / top.
 
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", eq. 1, with the zero point fixed at 0.
@@ -21,6 +22,7 @@ from shared.tensors.dtypes import F32, I8, Dtype
 from shared.tensors.layouts import Layout, Tensor
 
 _SMALLEST_SCALE = np.finfo(np.float32).smallest_normal
+_LARGEST = np.finfo(np.float32).max
 
 
 def scales(weight: F32, scheme: Scheme) -> F32:
@@ -41,7 +43,8 @@ def scales(weight: F32, scheme: Scheme) -> F32:
     groups = max(cols // scheme.columns_per_scale(cols), 1)
     grouped = np.abs(weight).reshape(rows, groups, cols // groups)
     largest: F32 = grouped.max(axis=-1, initial=0.0)
-    scale: F32 = np.maximum(largest / np.float32(scheme.top), _SMALLEST_SCALE)
+    most = np.nextafter(_LARGEST / np.float32(scheme.top), np.float32(0.0))
+    scale: F32 = np.clip(largest / np.float32(scheme.top), _SMALLEST_SCALE, most)
     return scale
 
 

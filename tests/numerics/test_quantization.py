@@ -15,7 +15,8 @@ from shared.tensors.layouts import Layout, dense
 WEIGHTS = arrays.arrays(
     np.float32,
     st.tuples(st.integers(0, 6), st.integers(0, 6).map(lambda groups: 4 * groups)),
-    elements=st.floats(-1e6, 1e6, width=32),
+    elements=st.floats(-1e6, 1e6, width=32)
+    | st.floats(width=32, allow_nan=False, allow_infinity=False),  # subnormal to largest
 )
 SCHEMES = st.sampled_from([INT8_PER_CHANNEL, int4_per_group(4), int4_per_group(2)])
 
@@ -71,6 +72,16 @@ def test_quantizing_again_what_was_quantized_changes_no_code(weight: F32, scheme
     again = affine.quantize(affine.dequantize(tensor), scheme)
 
     np.testing.assert_array_equal(affine.codes(again), affine.codes(tensor))
+
+
+@pytest.mark.parametrize("scheme", [INT8_PER_CHANNEL, int4_per_group(1)], ids=lambda s: s.layout)
+def test_the_largest_floats_do_not_become_infinite(scheme: Scheme) -> None:
+    bits = np.finfo(np.float32).max.view(np.uint32) - np.arange(5000, dtype=np.uint32)
+    weight = bits.view(np.float32).reshape(-1, 1)  # the 5000 largest, each a row of its own
+
+    values = affine.dequantize(affine.quantize(weight, scheme))
+
+    np.testing.assert_allclose(values, weight, rtol=1e-6)
 
 
 def test_a_row_of_zeros_has_zero_codes_and_a_usable_scale() -> None:
