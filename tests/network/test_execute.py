@@ -28,6 +28,7 @@ class Counting:
     def __init__(self, *refused: str) -> None:
         self.refused = refused
         self.fails_at = ""
+        self.room = -1  # uploads that fit; -1: all
         self.alive: dict[int, Tensor] = {}
         self.uploads = 0
         self.peak = 0
@@ -38,6 +39,8 @@ class Counting:
         return spec.name not in self.refused
 
     def upload(self, tensor: Tensor) -> int:
+        if self.uploads == self.room:
+            raise RuntimeError("the device is full")
         self.uploads += 1
         return self._box(tensor)
 
@@ -185,6 +188,52 @@ def test_a_failing_step_leaves_only_weights() -> None:
         loaded.run(rows(network, 2))
 
     assert len(device.alive) == len(network.weights)
+
+
+def test_weights_that_do_not_all_fit_leave_none_behind() -> None:
+    network = mlp((4, 4, 4), ("dense", "int8"))
+    device = Counting()
+    device.room = len(network.weights) - 1
+
+    with pytest.raises(RuntimeError, match="the device is full"):
+        execute.load(network, device)
+
+    assert device.uploads == device.room
+    assert not device.alive
+
+
+def test_an_input_that_does_not_fit_leaves_only_weights() -> None:
+    network = mlp((4, 4), ("dense",))
+    device = Counting()
+    loaded = execute.load(network, device)
+    device.room = device.uploads
+
+    with pytest.raises(RuntimeError, match="the device is full"):
+        loaded.run(rows(network, 2))
+
+    assert len(device.alive) == len(network.weights)
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_batch_of_none_or_one_runs_like_any(batch: int) -> None:
+    network = mlp((5, 4, 3), ("csr", "int8"))
+    inputs = rows(network, batch)
+
+    made = output(network, CpuBackend(), inputs)
+
+    assert made.shape == (batch, 3)
+    np.testing.assert_allclose(made, output(network, ReferenceBackend(), inputs), 1e-4, 1e-5)
+
+
+def test_a_closed_network_can_be_used_again() -> None:
+    network = mlp((4, 4), ("dense",))
+    device = Counting()
+    loaded = execute.load(network, device)
+    first = loaded.run(rows(network, 2))["y"].values
+
+    loaded.close()
+
+    np.testing.assert_array_equal(loaded.run(rows(network, 2))["y"].values, first)
 
 
 def test_an_input_that_is_also_the_output_comes_back() -> None:
