@@ -65,7 +65,10 @@ class Writer:
         close it with bytes unread would take back what the peer has not read yet."""
         self.flush()
         if not (self._closed or self._transport.is_closing()):
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer has gone, and the loop has not said so yet
+                self._transport.abort()
         self._closed = True
 
     def begin(self, outlet: Outlet) -> None:
