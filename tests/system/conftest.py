@@ -1,13 +1,14 @@
 """One stack for all tests of this folder that leave it running."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
 
 from shared.client.client import Client
-from tests.system import networks, processes
+from tests.system import nats_user, networks, processes, traces
+from tests.system.nats_user import User
 from tests.system.networks import Classifier
 from tests.system.processes import Running
 
@@ -36,3 +37,20 @@ def model(stack: Running, network: Classifier) -> str:
 
     asyncio.run(add())
     return MODEL
+
+
+@pytest.fixture
+async def unharmed(stack: Running, model: str) -> AsyncIterator[None]:
+    """Whatever the test does leaves no model, no lasting blob, no waiting job, no dead process."""
+    await traces.drained(stack)
+    before = await traces.of(stack)
+    yield
+    await traces.drained(stack)
+    assert await traces.of(stack) == before
+
+
+@pytest.fixture
+async def user(stack: Running) -> AsyncIterator[User]:
+    """Somebody who has NATS and nothing of the suite."""
+    async with nats_user.connected(stack.nats) as connected:
+        yield connected
