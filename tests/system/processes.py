@@ -1,11 +1,12 @@
 """A stack as a person starts it: the command, its one line, its log, its end."""
 
+import asyncio
 import json
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,13 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
     found = json.loads(line)
     assert isinstance(found, dict)
     return found
+
+
+async def until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Wait for other processes: they have no event of ours to set."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - polls the outside
+            await asyncio.sleep(0.02)
 
 
 def command(*arguments: str, address: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import nats
@@ -28,13 +27,6 @@ JOBS = 100
 SIDE = 256
 
 
-async def until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
-    """Wait for other processes: they have no event of ours to set."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - polls the outside
-            await asyncio.sleep(0.02)
-
-
 async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: Running) -> None:
     announced: Counter[str] = Counter()
     listener = await nats.connect(stack.nats)
@@ -52,7 +44,7 @@ async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: R
     await listener.subscribe("el.v1.done.faults.*", cb=note)
     async with Client(stack.grpc, tenant="faults") as client:
         await asyncio.gather(*(submit(client, number) for number in range(JOBS)))
-        await until(lambda: len(announced) >= 10)
+        await processes.until(lambda: len(announced) >= 10)
         victim = (await _workers(client))[0]
         os.kill(victim, signal.SIGKILL)
         done_at_kill = len(announced)
@@ -62,7 +54,7 @@ async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: R
     for number, (record, tensors) in enumerate(results):
         assert record.status is Status.SUCCEEDED
         np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
-    await until(lambda: len(announced) == JOBS)
+    await processes.until(lambda: len(announced) == JOBS)
     assert set(announced.values()) == {1}
     await listener.close()
 
@@ -87,8 +79,8 @@ async def test_any_other_process_is_started_again_and_work_goes_on(
     pid = stack.pids(service)[0]
 
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: f"(pid {pid}) was killed by SIGKILL" in stack.log.read_text())
-    await until(lambda: f"ellesmere: {service} runs again" in stack.log.read_text())
+    await processes.until(lambda: f"(pid {pid}) was killed by SIGKILL" in stack.log.read_text())
+    await processes.until(lambda: f"ellesmere: {service} runs again" in stack.log.read_text())
 
     async with Client(stack.grpc, timeout=60) as client:
         await _answering(client)

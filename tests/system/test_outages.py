@@ -1,0 +1,199 @@
+"""Workers that die, freeze, come and go, and a broker that dies: each job has one right record."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import psutil
+import pytest
+
+from shared.client.client import Client
+from shared.contracts.errors import SuiteError
+from shared.contracts.v1.jobs import JobEvent, JobFinished, OperatorBody, Status
+from shared.contracts.v1.workers import WorkerCard
+from shared.tensors import layouts
+from shared.tensors.layouts import Tensor
+from tests.system import processes
+from tests.system.nats_user import User
+from tests.system.networks import INPUTS, Classifier
+from tests.system.processes import Running
+
+pytestmark = pytest.mark.system
+TENANT = "outages"
+JOBS, SIDE = 100, 256
+WEIGHT = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE) % 7
+PRODUCT = OperatorBody(operator="gemm_f32", repeat=100)  # some milliseconds
+
+
+def numbered(number: int) -> dict[str, Tensor]:
+    """Tensors whose product tells which job they belong to."""
+    x = np.full((1, SIDE), number, np.float32)
+    return {"x": layouts.dense(x), "weight": layouts.dense(WEIGHT)}
+
+
+async def submit(client: Client, name: str, jobs: Iterable[int], worker_class: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in jobs:
+            job = client.submit(
+                PRODUCT, numbered(number), job_id=f"{name}-{number}", worker_class=worker_class
+            )
+            group.create_task(job)
+
+
+async def outcome(client: Client, job: str) -> tuple[JobFinished, dict[str, Tensor]]:
+    """The record of a job, asked for until gateway and broker are back."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(SuiteError):
+                return await client.result(job, timeout=30)
+            await asyncio.sleep(0.1)
+
+
+async def all_right(client: Client, name: str, jobs: Iterable[int]) -> list[JobFinished]:
+    """Records of all jobs, each with its own product."""
+    records = []
+    for number in jobs:
+        record, tensors = await outcome(client, f"{name}-{number}")
+        assert record.status is Status.SUCCEEDED, record.failure
+        expected = WEIGHT.sum(axis=1) * number
+        np.testing.assert_allclose(tensors["y"].values[0], expected, rtol=1e-5)
+        records.append(record)
+    return records
+
+
+async def cards(client: Client, service: str) -> list[WorkerCard]:
+    """Live workers of a service; cards of the dead stay for three seconds."""
+    state = await client.status()
+    known = [worker.card for worker in state.workers if worker.card.service == service]
+    return [card for card in known if psutil.pid_exists(card.pid)]
+
+
+async def test_broker_killed_under_load_loses_no_record(stack: Running, user: User) -> None:
+    async with Client(stack.grpc, tenant=TENANT) as client:
+        await submit(client, "broker", range(JOBS), "cpu")
+        await user.record("broker-0", tenant=TENANT)
+        os.kill(_broker(stack), signal.SIGKILL)
+        records = await all_right(client, "broker", range(JOBS))
+
+    assert len({record.job for record in records}) == JOBS
+    streams = user.client.jetstream()
+    stored = await streams.stream_info("EL_RES", subjects_filter=f"el.v1.res.{TENANT}.broker-*")
+    assert list((stored.state.subjects or {}).values()) == [1] * JOBS
+
+
+def _broker(stack: Running) -> int:
+    """The process that listens where the broker does, whichever that is by now."""
+    port = int(stack.nats.rpartition(":")[2])
+    for process in stack.family():
+        for connection in process.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                return process.pid
+    raise AssertionError("no broker listens")
+
+
+async def test_gpu_worker_killed_under_load_loses_neither_jobs_nor_calls(
+    stack: Running, model: str, network: Classifier
+) -> None:
+    x = np.ones((1, INPUTS), np.float32)
+    async with Client(stack.grpc, tenant=TENANT) as client:
+        found = await cards(client, "gpu-worker")
+        if not found:
+            pytest.skip("this machine has no OpenCL device")
+        await submit(client, "gpu", range(40), found[0].worker_class)
+        await outcome(client, "gpu-0")
+        os.kill(found[0].pid, signal.SIGKILL)
+
+        answers = [await client.infer(model, {"x": x}, version="dense") for _ in range(50)]
+        records = await all_right(client, "gpu", range(40))
+
+    for answer in answers:
+        np.testing.assert_allclose(answer["scores"], network.scores(x), rtol=1e-4, atol=1e-3)
+    assert {record.worker_class for record in records} == {found[0].worker_class}
+
+
+async def test_frozen_worker_is_replaced_and_its_late_result_refused(
+    stack: Running, user: User
+) -> None:
+    long = OperatorBody(operator="gemm_f32", repeat=10_000)
+    async with Client(stack.grpc, tenant=TENANT) as client:
+        by_name = {card.worker: card.pid for card in await cards(client, "cpu-worker")}
+        await client.submit(long, numbered(3), job_id="frozen", worker_class="cpu")
+        first = await _starter(client, "frozen")
+        os.kill(by_name[first], signal.SIGSTOP)
+        try:
+            record, tensors = await client.result("frozen", timeout=60)
+            stored = await user.client.jetstream().get_last_msg(
+                "EL_RES", f"el.v1.res.{TENANT}.frozen"
+            )
+        finally:
+            os.kill(by_name[first], signal.SIGCONT)
+        await _idle(client, first)
+        again = await user.client.jetstream().get_last_msg("EL_RES", f"el.v1.res.{TENANT}.frozen")
+
+    assert record.worker != first
+    assert record.attempt == 2
+    np.testing.assert_allclose(tensors["y"].values[0], WEIGHT.sum(axis=1) * 3, rtol=1e-5)
+    assert (again.seq, again.data) == (stored.seq, stored.data)
+
+
+async def _starter(client: Client, job: str) -> str:
+    """The worker that began a job."""
+    async for item in client.watch(job, timeout=20):
+        if isinstance(item, JobEvent) and item.what == "started":
+            return item.worker
+    raise AssertionError(f"{job} was never started")
+
+
+async def _idle(client: Client, worker: str) -> None:
+    """Wait until a worker that was frozen is heard again and has nothing in hand."""
+    async with asyncio.timeout(40):
+        while True:
+            state = await client.status()
+            (known,) = [each for each in state.workers if each.card.worker == worker]
+            if known.beat and known.age < 1.0 and not known.beat.running:
+                return
+            await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def joined(stack: Running, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One more CPU worker, started by hand."""
+    environment = {**os.environ, "ELLESMERE_NATS_URL": stack.nats, "ELLESMERE_WORKER": name}
+    command = [sys.executable, "-m", "services.cpu_worker"]
+    worker = subprocess.Popen(
+        command, env=environment, cwd=processes.ROOT, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+async def test_worker_that_joins_takes_work_and_leaves_when_asked(stack: Running) -> None:
+    with joined(stack, "newcomer") as newcomer:
+        async with Client(stack.grpc, tenant=TENANT) as client:
+            await _appeared(client, "newcomer")
+            await submit(client, "shared", range(60), "cpu")
+            records = await all_right(client, "shared", range(30))
+            newcomer.send_signal(signal.SIGTERM)
+            records += await all_right(client, "shared", range(30, 60))
+            code = await asyncio.to_thread(newcomer.wait, 20)
+            left = [card.worker for card in await cards(client, "cpu-worker")]
+
+    assert code == 0
+    assert "newcomer" in {record.worker for record in records}
+    assert len({record.worker for record in records}) == 3
+    assert {record.attempt for record in records} == {1}
+    assert "newcomer" not in left
+
+
+async def _appeared(client: Client, worker: str) -> None:
+    async with asyncio.timeout(30):
+        while worker not in {card.worker for card in await cards(client, "cpu-worker")}:  # noqa: ASYNC110 - polls the outside
+            await asyncio.sleep(0.05)
