@@ -6,9 +6,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from services.compressor.importers import onnx_file, onnx_graph
+from services.compressor.importers.onnx_graph import Translated
 from shared.tensors.dtypes import Array
 
 OPSET = 17
+W = np.random.default_rng(1).standard_normal((4, 5)).astype(np.float32)
 
 
 def file(
@@ -36,3 +39,8 @@ node = helper.make_node
 
 def f32(*values: object) -> Array:
     return np.array(values, np.float32)
+
+
+def translate(model: onnx.ModelProto) -> Translated:
+    """Import a model as a file, in this process."""
+    return onnx_graph.translate(onnx_file.decode(model.SerializeToString()))
