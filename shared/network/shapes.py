@@ -96,10 +96,8 @@ def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
     largest = max(read, key=lambda weight: weight.size, default=None)
     if largest is None or largest.size == 0:
         return 0.0
-    part = "values" if "values" in largest.parts else "codes"
-    if largest.layout is Layout.INT4_GROUP:
-        return 0.0  # two codes share a byte; zeros are not exploited there
-    return 1.0 - int(np.count_nonzero(largest.parts[part])) / largest.size
+    elements = largest.parts["codes" if largest.layout is Layout.INT8_CHANNEL else "values"]
+    return 1.0 - int(np.count_nonzero(elements)) / largest.size
 
 
 def _check_names(network: Network) -> None:

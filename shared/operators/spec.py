@@ -121,7 +121,13 @@ class Backend(Protocol):
     def run(
         self, spec: OperatorSpec, inputs: Mapping[str, Any], attributes: Attributes
     ) -> dict[str, Any]:
-        """Run one operator call on resident tensors; returns resident outputs by port name."""
+        """Run one operator call on resident tensors; returns resident outputs by port name.
+
+        An output may share memory with an input (a reshape does), so neither is written to again.
+
+        Raises:
+            ValueError: the call does not fit its spec.
+        """
         ...
 
     def synchronize(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shared.network import shapes
 from shared.network.graph import Network, Step
 from shared.tensors import layouts
-from tests.network.networks import batched, f32, mlp, mlps
+from tests.network.networks import OPERATORS, batched, mlp, mlps, stored
 
 
 def one(step: Step, *more: Step, **weights: layouts.Tensor) -> Network:
@@ -36,9 +36,12 @@ def test_cost_of_a_dense_layer_counts_each_byte_once() -> None:
     assert layer.cost.flops >= 2 * 4 * 3 * 2
 
 
-def test_sparsity_is_the_share_of_zeros_of_the_weight() -> None:
-    weight = f32([1, 0], [0, 0])
-    network = one(Step("s", "gemm_f32", {"x": "x", "weight": "w"}, {"y": "y"}), w=weight)
+@pytest.mark.parametrize("kind", ["dense", "int8", "csr"])
+def test_sparsity_is_the_share_of_zeros_of_the_weight_in_any_layout(kind: str) -> None:
+    weight = stored(np.array([[2, 0], [0, 0]], np.float32), kind)
+    attributes = {"batch_first": True} if kind == "csr" else {}
+    ports = {"x": "x", "weight": "w"}
+    network = one(Step("s", OPERATORS[kind], ports, {"y": "y"}, attributes), w=weight)
 
     assert [entry.sparsity for entry in shapes.step_costs(network, 1)] == [0.75]
 
