@@ -12,7 +12,7 @@ import pytest
 
 from services.gateway.faults import Status
 from services.gateway.front import Call, Methods
-from services.gateway.http2 import frames
+from services.gateway.http2 import connection, frames
 from services.gateway.http2.exchange import BACKLOG
 from services.gateway.http2.frames import Code, Setting
 from services.gateway.limits import MIB, Limits
@@ -854,3 +854,38 @@ async def test_a_peer_that_never_reads_is_left_behind_when_the_server_stops() ->
         await peer.until(frames.DATA, 1)
         with anyio.fail_after(5):
             await server.stop()
+
+
+async def test_a_peer_that_leaves_its_socket_full_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "STALLED", 0.1)
+    async with served(ECHO) as server, connected(server) as peer:
+        peer.put(frames.settings({WINDOW: 2**31 - 1}), frames.window_update(0, 2**30))
+        for number in (1, 3):
+            peer.call(number, bytes(15 * MIB))
+        (held,) = server._connections
+        await asyncio.wait_for(held.lost.wait(), 5)
+
+
+async def test_a_method_is_cancelled_once_and_may_clean_up() -> None:
+    started, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def tidy(_call: Call, _requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+            yield b""
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+
+    limits = replace(Limits(), message=10)
+    async with served(Methods({}, {UP: tidy}), limits) as server, connected(server) as peer:
+        peer.put(peer.headers(1, UP))
+        await asyncio.wait_for(started.wait(), 5)
+        peer.put(peer.message(1, bytes(11)))
+        answer = await peer.answer()
+        await asyncio.wait_for(cleaned.wait(), 5)
+
+    assert answer.end["grpc-status"] == str(Status.RESOURCE_EXHAUSTED.value)

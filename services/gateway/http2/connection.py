@@ -180,6 +180,8 @@ class Connection(asyncio.Protocol):
     def _on_block(self, frame: Frame, block: bytes) -> None:
         """Open a stream, or end one: a second block is the trailers of a request."""
         number, final = frame.stream, bool(frame.flags & frames.END_STREAM)
+        if len(block) > self._floor.limits.metadata:
+            self._allowance.spend(self._loop.time(), len(block) / KIB)
         if number <= self._last:
             self._reader.decode(block)
             self._on_trailers(number, final=final)
@@ -190,11 +192,8 @@ class Connection(asyncio.Protocol):
             self._reader.decode(block)  # it knows by our GOAWAY that this is not served
             return
         self._last = number
-        if len(block) > self._floor.limits.metadata:
-            self._allowance.spend(self._loop.time(), len(block) / KIB)
         request = self._reader.read(block)
         if len(self._exchanges) >= self._floor.limits.streams:
-            self._on_nothing(frame)
             raise StreamBreach(Code.REFUSED_STREAM, "too many streams")
         self._open(number, request, final=final)
 
@@ -215,6 +214,7 @@ class Connection(asyncio.Protocol):
             return
         exchange = Exchange(number, request, self._floor, self._writer, self._forget)
         self._exchanges[number] = exchange
+        exchange.open()
         if final:
             exchange.end()
 
@@ -282,6 +282,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, number: int, code: Code) -> None:
         """End one stream for what its peer did."""
+        self._allowance.spend(self._loop.time())
         self._writer.reset(number, code)
         exchange = self._exchanges.get(number)
         if exchange is not None:

@@ -84,8 +84,8 @@ class Exchange:
         forget: Callable[["Exchange"], None],
     ) -> None:
         """`forget` is called once, when the call is over."""
-        loop, limits = floor.loop, floor.limits
-        deadline = inf if request.timeout is None else loop.time() + request.timeout
+        limits, timeout = floor.limits, request.timeout
+        deadline = inf if timeout is None else floor.loop.time() + timeout
         self.call = Call(request.path, request.metadata, deadline)
         self.number, self._floor, self._writer, self._forget = number, floor, writer, forget
         self._endpoint = floor.endpoints[request.path]
@@ -98,9 +98,14 @@ class Exchange:
         self._held = 0
         self._task: asyncio.Task[None] | None = None
         self._ease: asyncio.Future[None] | None = None
-        self._timer = None if deadline == inf else loop.call_at(deadline + SLACK, self._expire)
-        floor.open += 1
-        floor.idle.clear()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Begin; a method that takes a stream begins with it."""
+        self._floor.open += 1
+        self._floor.idle.clear()
+        if self.call.deadline != inf:
+            self._timer = self._floor.loop.call_at(self.call.deadline + SLACK, self._expire)
         if self._endpoint.client_streams:
             self._start()
 
@@ -157,7 +162,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._task.cancel()  # without effect when it has ended
+            self._task.cancel()
         self._floor.held -= self._held
         self._held = 0
         self._floor.open -= 1
@@ -232,8 +237,8 @@ class Exchange:
             self._writer.end(self, frames.headers(self.number, headers.SUCCESS, end=True))
 
     def _give_up(self, error: SuiteError) -> None:
-        """Refuse the call, and stop its method if that has begun."""
-        task = self._task
+        """Refuse the call, and stop its method if that has begun; once, so that it can clean up."""
+        task, self._task = self._task, None
         self.refuse(self._floor.refused(self.call.method, error).fault)
         if task is not None:
             task.cancel()

@@ -29,13 +29,16 @@ class Splitter:
         "_most",
         "_overhead",
         "_padding",
-        "_rest",
+        "_parts",
+        "_size",
         "_stream",
+        "_wanted",
     )
 
     def __init__(self, most: int) -> None:
         self._most = most  # [bytes] of a frame that is not DATA
-        self._rest = b""
+        self._parts: list[bytes] = []  # not yet understood
+        self._size = self._wanted = 0  # [bytes] of it, and how many would be
         self._greeted = False  # the preface has come
         self._stream = self._flags = 0  # of the DATA frame that is coming in
         self._data = self._padding = self._overhead = 0  # [bytes] of it that have not come
@@ -46,13 +49,18 @@ class Splitter:
         Raises:
             Breach: the bytes are not HTTP/2, or a frame is too large or misshapen.
         """
-        if self._rest:
-            data = self._rest + data
+        if self._parts:
+            self._parts.append(data)
+            self._size += len(data)
+            if self._size < self._wanted:
+                return
+            data = b"".join(self._parts)
         offset = 0 if self._greeted else self._greet(data)
         while (found := self._next(data, offset)) is not None:
             frame, offset = found
             yield frame
-        self._rest = data[offset:]
+        self._parts = [data[offset:]] if offset < len(data) else []
+        self._size = len(data) - offset
 
     def _greet(self, data: bytes) -> int:
         """Where the frames begin: after the preface, or at 0 while that is not complete."""
@@ -64,7 +72,7 @@ class Splitter:
 
     def _next(self, data: bytes, offset: int) -> tuple[Frame, int] | None:
         """The frame at `offset` and where the next one begins; None when more bytes are needed."""
-        left = len(data) - offset
+        left, self._wanted = len(data) - offset, HEADER_BYTES
         if self._data or self._padding:
             return self._part(data, offset) if left else None
         if left < HEADER_BYTES or not self._greeted:
@@ -80,6 +88,7 @@ class Splitter:
             return self._begin(data, offset + HEADER_BYTES, length) if enough else None
         stop = offset + HEADER_BYTES + length
         if stop > len(data):
+            self._wanted += length
             return None
         return Frame(kind, flags, stream, data[offset + HEADER_BYTES : stop], length), stop
 
