@@ -182,7 +182,10 @@ def _show(console: Console, found: dict) -> None:
             table.add_row(name, count, *times, f"{cell['rate']:.0f}" if cell else "no clean window")
     console.print(table)
     decision, durable = found["decision"], found["durable"]
-    console.print(f"scheduling decision: p99 {decision['p99'] * 1e6:.0f} µs")
+    p50, p99, own = (decision[key] * 1e6 for key in ("p50", "p99", "own_p99"))
+    console.print(
+        f"scheduling decision: p50 {p50:.0f} µs, p99 {p99:.0f} µs, undisturbed {own:.0f} µs"
+    )
     console.print(
         f"durable submit to start: p50 {durable['p50'] * 1e3:.1f} ms, "
         f"p99 {durable['p99'] * 1e3:.1f} ms"

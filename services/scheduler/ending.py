@@ -11,7 +11,7 @@ from services.scheduler.instructions import (
     Finish,
     Instruction,
 )
-from services.scheduler.job import Job, Phase
+from services.scheduler.job import ENDING, WAITING, Job
 from services.scheduler.state import State
 from shared.contracts.errors import (
     DeadlineExceeded,
@@ -38,8 +38,8 @@ def failure(error: SuiteError) -> Failure:
 def wished(state: State, tenant: str, job_id: str, now: float) -> Iterator[Instruction]:
     """Somebody asked to cancel; an empty tenant means the jobs of that id of any."""
     for job in list(state.jobs.values()):
-        meant = job.message.job == job_id and tenant in ("", job.message.tenant)
-        if meant and job.phase is not Phase.ENDING:
+        meant = job.id == job_id and tenant in ("", job.tenant)
+        if meant and job.phase is not ENDING:
             error = JobCancelled(f"cancelled while it was {job.phase.value}")
             yield _finish(state, job, Status.CANCELLED, error, now)
     yield from placing.dispatch(state, now)
@@ -71,8 +71,8 @@ def exhausted(state: State, job: Job, told: str, now: float) -> Finish:
         f" attempt {job.attempt}: {told}"
     )
     letter = DeadLetter(
-        tenant=job.message.tenant,
-        job=job.message.job,
+        tenant=job.tenant,
+        job=job.id,
         kind=job.kind,
         stream=Stream.RUN,
         reason="attempts",
@@ -91,7 +91,7 @@ def ended(state: State, key: str, record: JobFinished | None, now: float) -> Ite
             _remember(state, key, record.digest)
         return
     placing.release(state, job)
-    if job.phase is Phase.WAITING:
+    if job.phase is WAITING:
         state.ready.remove(job)
     _remember(state, key, record.digest if record and record.digest else job.frame.digest)
     if job.delivery is not None:
@@ -112,12 +112,12 @@ def _finish(
     letter: DeadLetter | None = None,
 ) -> Finish:
     placing.release(state, job)
-    if job.phase is Phase.WAITING:
+    if job.phase is WAITING:
         state.ready.remove(job)
-    job.phase, job.since, job.retry_at = Phase.ENDING, now, None
+    job.phase, job.since, job.retry_at = ENDING, now, None
     job.pending = Finish(
-        tenant=job.message.tenant,
-        job=job.message.job,
+        tenant=job.tenant,
+        job=job.id,
         kind=job.kind,
         status=status,
         failure=failure(error),
@@ -139,16 +139,17 @@ def _acknowledged_by_worker(record: JobFinished | None) -> bool:
 def _told(job: Job, record: JobFinished | None) -> Announce:
     pending = job.pending.status if isinstance(job.pending, Finish) else None
     status = record.status if record is not None else pending
+    outcome = status.value if status is not None else "unknown"
     failed = record.failure if record is not None else None
     return Announce(
-        tenant=job.message.tenant,
-        job=job.message.job,
+        tenant=job.tenant,
+        job=job.id,
         what="ended",
         digest=job.frame.digest,
         worker=record.worker if record else "",
         worker_class=record.worker_class if record else job.worker_class,
         attempt=record.attempt if record else job.attempt,
-        reason=f"{status or 'unknown'}{f': {failed.code} {failed.message}' if failed else ''}",
+        reason=f"{outcome}: {failed.code} {failed.message}" if failed else outcome,
     )
 
 

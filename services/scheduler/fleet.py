@@ -37,6 +37,7 @@ class WorkerClass:
     name: str
     slots: int = 0  # of live workers
     free: int = 0  # of them unused, by their last heartbeats
+    limit: int = 1  # of what may be outstanding
     kinds: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
     outstanding: int = 0  # placed and not finished
@@ -170,6 +171,7 @@ class Fleet:
         before = one.slots, one.kinds, one.operators
         mine = [w for w in self.workers.values() if w.worker_class == worker_class and w.live]
         one.slots, one.free = sum(w.slots for w in mine), sum(w.free for w in mine)
+        one.limit = max(1, self.policy.queue_per_slot * one.slots)
         if mine:
             self.ever.add(worker_class)
             one.kinds = frozenset(kind for w in mine for kind in w.kinds)
@@ -184,5 +186,5 @@ class Fleet:
             self.waits.pop(one.name, None)
             return
         self.waits[one.name] = one.load / one.slots
-        if one.outstanding < max(1, self.policy.queue_per_slot * one.slots):
+        if one.outstanding < one.limit:
             self.room.add(one.name)

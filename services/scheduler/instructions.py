@@ -7,7 +7,7 @@ from shared.contracts.v1.models import Route
 from shared.placement.assign import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would cost 2 us of each decision; nobody changes one
 class Place:
     """Store an attempt in EL_RUN, then acknowledge `delivery` and delete the attempt replaced."""
 
@@ -88,7 +88,7 @@ class Look:
     sequence: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as Place
 class Announce:
     """Note a change of a job's state in EL_AUDIT; may be lost."""
 

@@ -97,12 +97,11 @@ class Machine:
     def _of_end(self, event: JobFinished | Ended | Cancelled, now: float) -> Iterator[Instruction]:
         match event:
             case JobFinished():
-                name = key(event.tenant, event.job)
-                yield from ending.ended(self._state, name, event, now)
+                return ending.ended(self._state, key(event.tenant, event.job), event, now)
             case Ended():
-                yield from ending.ended(self._state, event.key, None, now)
+                return ending.ended(self._state, event.key, None, now)
             case Cancelled():
-                yield from ending.wished(self._state, event.tenant, event.job, now)
+                return ending.wished(self._state, event.tenant, event.job, now)
 
     def _of_worker(
         self, event: Heartbeat | WorkerCard | WorkerGone, now: float

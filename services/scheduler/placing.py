@@ -6,7 +6,7 @@ from services.scheduler.estimates import UNKNOWN
 from services.scheduler.events import Placed
 from services.scheduler.fleet import SERVICE_CLASS
 from services.scheduler.instructions import Announce, Discard, Instruction, Place
-from services.scheduler.job import Job, Phase
+from services.scheduler.job import PLACING, RUNNING, WAITING, Job
 from services.scheduler.state import State
 from shared.placement import assign
 from shared.placement.assign import Candidate, Reason
@@ -14,7 +14,7 @@ from shared.placement.assign import Candidate, Reason
 
 def enqueue(state: State, job: Job, now: float) -> bool:
     """Queue a job under the classes that could run it now; True when it is first of its lane."""
-    job.phase, job.since = Phase.WAITING, now
+    job.phase, job.since = WAITING, now
     job.candidates = _candidates(state, job)
     job.lane = tuple([one.worker_class for one in job.candidates])
     job.best = job.candidates[0].seconds if job.candidates else UNKNOWN
@@ -53,21 +53,21 @@ def dispatch(state: State, now: float) -> Iterator[Instruction]:
 
 def choose(state: State, job: Job) -> Candidate | None:
     """The class to place a job on now; None when it should wait, where it stays orderable."""
-    fleet, others = state.fleet, max(0.0, state.ready.load - job.best)
-    return assign.choose(job.candidates, fleet.waits, fleet.room, others / max(1, fleet.slots))
+    fleet, others = state.fleet, state.ready.load - job.best
+    return assign.choose(job.candidates, fleet.waits, fleet.room, others / (fleet.slots or 1))
 
 
 def place(state: State, job: Job, chosen: Candidate, now: float) -> Place:
     """Give the next attempt of a job to a class."""
     reason = _reason(state, job, chosen)
     state.fleet.occupy(chosen.worker_class, chosen.seconds)
-    job.phase, job.since = Phase.PLACING, now
+    job.phase, job.since = PLACING, now
     job.attempt += 1
     job.worker_class, job.seconds = chosen.worker_class, chosen.seconds
     job.retry_at = None
     job.pending = Place(
-        tenant=job.message.tenant,
-        job=job.message.job,
+        tenant=job.tenant,
+        job=job.id,
         kind=job.kind,
         worker_class=chosen.worker_class,
         attempt=job.attempt,
@@ -83,7 +83,7 @@ def place(state: State, job: Job, chosen: Candidate, now: float) -> Place:
 def placed(state: State, event: Placed, now: float) -> Iterator[Instruction]:
     """An attempt is stored; its job may have ended, or its class died, in the meantime."""
     job = state.jobs.get(event.key)
-    if job is None or job.attempt != event.attempt or job.phase is not Phase.PLACING:
+    if job is None or job.attempt != event.attempt or job.phase is not PLACING:
         if job is None or job.sequence != event.sequence:
             yield Discard(event.sequence)
         return
@@ -93,8 +93,8 @@ def placed(state: State, event: Placed, now: float) -> Iterator[Instruction]:
     job.delivery, job.sequence, job.pending = None, event.sequence, None
     watch(state, job, now)
     yield Announce(
-        tenant=job.message.tenant,
-        job=job.message.job,
+        tenant=job.tenant,
+        job=job.id,
         what="placed",
         worker_class=job.worker_class,
         attempt=job.attempt,
@@ -106,20 +106,20 @@ def placed(state: State, event: Placed, now: float) -> Iterator[Instruction]:
 
 def watch(state: State, job: Job, now: float) -> None:
     """From now on a worker may have the job."""
-    job.phase, job.since = Phase.RUNNING, now
+    job.phase, job.since = RUNNING, now
     job.look_gap = state.policy.look_after
     job.look_at = now + job.look_gap
 
 
 def release(state: State, job: Job) -> None:
     """A placement no longer counts against its class."""
-    if job.phase in (Phase.PLACING, Phase.RUNNING):
+    if job.phase in (PLACING, RUNNING):
         state.fleet.vacate(job.worker_class, job.seconds)
 
 
 def movable(state: State, job: Job) -> bool:
     """Whether a placed job may go to another class, and one lives that takes it."""
-    return job.phase is Phase.RUNNING and job.movable and bool(_candidates(state, job))
+    return job.phase is RUNNING and job.movable and bool(_candidates(state, job))
 
 
 def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
@@ -130,7 +130,7 @@ def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
 
 def _candidates(state: State, job: Job) -> tuple[Candidate, ...]:
     """Classes that could run a job, the best first; equal jobs get the same tuple."""
-    asked = (job.pinned, job.message.body.kind, job.subject, job.demand)
+    asked = (job.pinned, job.kind, job.subject, job.demand)
     known = state.candidates.get(asked)
     if known is None:
         if len(state.candidates) >= state.policy.remembered:

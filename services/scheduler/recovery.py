@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from services.scheduler import ending, placing
 from services.scheduler.fleet import Worker
 from services.scheduler.instructions import Instruction, Place
-from services.scheduler.job import Job, Phase
+from services.scheduler.job import RUNNING, Job
 from services.scheduler.state import State
 
 DOUBTS = 5  # doubts that weigh as much as one worker lost with the job in hand
@@ -13,7 +13,7 @@ DOUBTS = 5  # doubts that weigh as much as one worker lost with the job in hand
 
 def lost(state: State, job: Job, told: str, now: float) -> Iterator[Instruction]:
     """A worker vanished with a job in hand: place it again, or give up after the limit."""
-    if job.phase is not Phase.RUNNING or state.fleet.holder(job.key) is not None:
+    if job.phase is not RUNNING or state.fleet.holder(job.key) is not None:
         return
     job.lost += 1
     if job.lost >= state.policy.attempts:
@@ -30,7 +30,7 @@ def doubted(state: State, worker: Worker, now: float) -> Iterator[Instruction]:
     """
     claimed = state.fleet.claimed()
     for job in list(state.jobs.values()):
-        mine = job.phase is Phase.RUNNING and job.worker_class == worker.worker_class
+        mine = job.phase is RUNNING and job.worker_class == worker.worker_class
         if not mine or job.key in claimed:
             continue
         job.doubts += 1
@@ -47,7 +47,7 @@ def reconsider(state: State, now: float) -> Iterator[Instruction]:
         placing.enqueue(state, job, now)
     yield from placing.dispatch(state, now)
     for job in list(state.jobs.values()):
-        orphan = job.phase is Phase.RUNNING and not state.fleet.of(job.worker_class).slots
+        orphan = job.phase is RUNNING and not state.fleet.of(job.worker_class).slots
         held = orphan and state.fleet.holder(job.key) is not None  # who drains ends its own
         if orphan and not held and placing.movable(state, job):
             yield from placing.move(state, job, now)

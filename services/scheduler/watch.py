@@ -6,7 +6,7 @@ from services.scheduler import ending, placing, recovery
 from services.scheduler.events import Looked
 from services.scheduler.fleet import SERVICE_CLASS, Worker
 from services.scheduler.instructions import Instruction, Look, Return
-from services.scheduler.job import Job, Phase
+from services.scheduler.job import RUNNING, WAITING, Job
 from services.scheduler.state import State
 
 
@@ -53,12 +53,12 @@ def _due(state: State, job: Job, now: float) -> Iterator[Instruction]:
     if job.retry_at is not None and job.retry_at <= now and job.pending is not None:
         job.retry_at = None
         yield job.pending
-    elif deadline is not None and deadline <= now and job.phase in (Phase.WAITING, Phase.RUNNING):
+    elif deadline is not None and deadline <= now and job.phase in (WAITING, RUNNING):
         yield ending.expired(state, job, now)
-    elif job.phase is Phase.WAITING:
+    elif job.phase is WAITING:
         if now - job.arrived > state.policy.patience and not _hope(state, job):
             yield ending.unserved(state, job, now)
-    elif job.phase is Phase.RUNNING:
+    elif job.phase is RUNNING:
         yield from _check(state, job, now)
 
 
@@ -82,7 +82,7 @@ def _check(state: State, job: Job, now: float) -> Iterator[Instruction]:
         return
     job.look_gap = min(2 * job.look_gap, state.policy.look_at_most)
     job.look_at = now + job.look_gap
-    yield Look(job.message.tenant, job.message.job, job.attempt, job.sequence)
+    yield Look(job.tenant, job.id, job.attempt, job.sequence)
 
 
 def _give_back(state: State, now: float) -> Iterator[Instruction]:
