@@ -48,8 +48,8 @@ def gemm_f32_cases(rng: np.random.Generator) -> Iterator[Case]:
     ):
         inputs = {"x": samples.normal(rng, n, k), "weight": samples.weight(rng, m, k)}
         yield Case(name, inputs)
-        inputs["bias"] = samples.normal(rng, m)
-        yield Case(f"{name}_bias_relu", inputs, {"activation": "relu"})
+        biased = inputs | {"bias": samples.normal(rng, m)}
+        yield Case(f"{name}_bias_relu", biased, {"activation": "relu"})
     x, weight = samples.normal(rng, 5, 33), samples.weight(rng, 9, 33)
     yield Case("all_zero", {"x": samples.zeros(5, 33), "weight": samples.zeros(9, 33)})
     yield Case("nan_in_one_row", {"x": samples.with_nan(x, 2, 7), "weight": weight})

@@ -54,8 +54,8 @@ def gemm_i8_cases(rng: np.random.Generator) -> Iterator[Case]:
     ):
         inputs = {"x": samples.normal(rng, n, k), "weight": _weight(rng, m, k)}
         yield Case(name, inputs)
-        inputs["bias"] = samples.normal(rng, m)
-        yield Case(f"{name}_bias_relu", inputs, {"activation": "relu"})
+        biased = inputs | {"bias": samples.normal(rng, m)}
+        yield Case(f"{name}_bias_relu", biased, {"activation": "relu"})
     yield Case("all_zero", {"x": samples.normal(rng, 5, 33), "weight": _zeros(9, 33)})
     yield Case("extreme_codes", {"x": samples.normal(rng, 4, 6, scale=0.5), "weight": _extremes()})
     x = samples.with_nan(samples.normal(rng, 5, 33), 2, 7)

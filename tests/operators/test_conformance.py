@@ -95,6 +95,23 @@ def test_cases_of_an_operator_have_names_of_their_own(spec: OperatorSpec) -> Non
 
 
 @pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
+def test_a_case_stays_as_it_was_made_while_others_are(spec: OperatorSpec) -> None:
+    made = [(case, dict(case.inputs)) for case in spec.cases(np.random.default_rng(0))]
+
+    assert all(case.inputs == inputs for case, inputs in made)
+
+
+@pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
+def test_every_optional_port_is_given_in_some_cases_and_left_out_in_others(
+    spec: OperatorSpec,
+) -> None:
+    cases = list(spec.cases(np.random.default_rng(0)))
+    for port in spec.inputs:
+        given = {port.name in case.inputs for case in cases}
+        assert given == ({True, False} if port.optional else {True})
+
+
+@pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
 def test_cases_depend_on_the_generator_alone(spec: OperatorSpec) -> None:
     first = list(spec.cases(np.random.default_rng(7)))
     second = list(spec.cases(np.random.default_rng(7)))
