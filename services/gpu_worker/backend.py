@@ -48,6 +48,7 @@ class OpenCLBackend:
         self.name = device.worker_class
         self.residency = Residency(device)
         self.programs = Programs(device, BinaryCache(cache / "programs" if cache else None))
+        self._passed = validate.Passed()
         self._gpu = Gpu(device, self.programs, self.residency, tuned or tuning.of_class(self.name))
 
     @property
@@ -110,7 +111,7 @@ class OpenCLBackend:
             DeviceFailed: the device refuses it; nothing stays allocated.
         """
         types = {port: tensor.type for port, tensor in inputs.items()}
-        filled = validate.call(spec, types, attributes)
+        filled = self._passed.call(spec, types, attributes)
         call = Call(self._gpu, inputs, filled, spec.infer(types, filled))
         try:
             LAUNCHERS[spec.name](call)

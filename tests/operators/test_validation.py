@@ -176,6 +176,31 @@ def test_backend_checks_before_it_computes(
         backend.run(catalog.spec(name), residents, attributes)
 
 
+def test_a_call_that_passed_is_answered_like_at_first() -> None:
+    spec, types = catalog.spec("lif_step"), kinds(v=(2, 3), current=(2, 3))
+    passed = validate.Passed()
+
+    for _ in range(2):
+        assert passed.call(spec, types, {"decay": 1.0}) == validate.call(spec, types, {"decay": 1})
+        with pytest.raises(ValueError, match="is a float, got True"):  # although True == 1.0
+            passed.call(spec, types, {"decay": True})
+        with pytest.raises(ValueError, match="current must have shape"):
+            passed.call(spec, types | kinds(current=(1, 3)), {"decay": 1.0})
+    listed: dict[str, list[int]] = {"perm": [1, 0]}
+    turned = passed.call(catalog.spec("transpose"), kinds(x=(2, 3)), listed)  # type: ignore[arg-type]
+    assert turned == {"perm": (1, 0)}
+
+
+def test_the_calls_that_passed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "MAX_PASSED", 3)
+    passed, relu = validate.Passed(), catalog.spec("relu")
+
+    for size in range(10):
+        passed.call(relu, kinds(x=(size,)), {})
+
+        assert 0 < len(passed) <= 3
+
+
 def test_reference_supports_what_fits_its_ports() -> None:
     backend, relu = ReferenceBackend(), catalog.spec("relu")
 
