@@ -7,8 +7,9 @@ from typing import TypeVar
 import anyio
 
 from ops.cli.session import Session
+from shared.chassis import settings
 from shared.client.client import Client
-from shared.contracts.errors import UnknownJob
+from shared.contracts.errors import InvalidUsage, UnknownJob
 from shared.contracts.v1.jobs import Body, JobEvent, JobFinished
 from shared.tensors.layouts import Tensor
 
@@ -23,11 +24,16 @@ def call(session: Session, work: Callable[[Client], Awaitable[T]], *, seconds: f
         seconds: bound of every call that is given no other [s].
 
     Raises:
+        InvalidUsage: the address is none.
         SuiteError: what the gateway answered, or that none does.
     """
+    try:
+        address = settings.address(session.address)
+    except ValueError as error:
+        raise InvalidUsage(f"--address: {error}") from None
 
     async def connected() -> T:
-        async with Client(session.address, tenant=session.tenant, timeout=seconds) as client:
+        async with Client(address, tenant=session.tenant, timeout=seconds) as client:
             return await work(client)
 
     return anyio.run(connected)

@@ -54,8 +54,10 @@ def up(  # noqa: PLR0913 - one parameter per option
 
     from ops.stack import ports as addresses
     from ops.stack.plan import StackSettings
+    from shared.chassis import settings as environment
     from shared.chassis import telemetry
 
+    environment.read(environment.DeviceSettings)  # what the services would end with, told once
     telemetry.configure("stack", level="warning")  # ours alone; the services log for themselves
     settings = StackSettings(
         data=data.resolve(),

@@ -7,12 +7,34 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.errors import InvalidUsage
 from shared.contracts.v1.jobs import Token
 
 PREFIX = "ELLESMERE_"
+
+
+class InvalidSetting(InvalidUsage):
+    """A variable of the environment holds a value that it cannot have."""
+
+    fix = "unset the variable, or give it such a value"
+
+
+def address(text: str) -> str:
+    """Return `text` when it is an address such as 127.0.0.1:8001.
+
+    Raises:
+        ValueError: it is not.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal() or int(port) >= 2**16:
+        raise ValueError(f"{text[:80]!r} is not host:port")
+    return text
+
+
+Address = Annotated[str, AfterValidator(address)]
 Level = Annotated[
     Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())
 ]
@@ -71,15 +93,15 @@ class DeviceSettings(WorkerSettings):
 class GatewaySettings(BusSettings):
     """The front door."""
 
-    listen: str = "127.0.0.1:8001"  # gRPC
+    listen: Address = "127.0.0.1:8001"  # gRPC
     front: Literal["http2", "grpcio"] = "http2"  # who speaks gRPC: our own server, or the library's
-    metrics: str = "127.0.0.1:8002"  # metrics and health over HTTP
+    metrics: Address = "127.0.0.1:8002"  # metrics and health over HTTP
 
 
 class ClientSettings(Settings):
     """A program that calls the gateway."""
 
-    address: str = "127.0.0.1:8001"
+    address: Address = "127.0.0.1:8001"
     tenant: Token = "default"
 
 
@@ -89,12 +111,25 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S]) -> S:
     """Read settings from the environment; a bad value ends the process with one line and code 2."""
     try:
+        return read(kind)
+    except InvalidSetting as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+def read(kind: type[S]) -> S:
+    """Read settings from the environment.
+
+    Raises:
+        InvalidSetting: names the variable, its value and what is wrong with it.
+    """
+    try:
         return kind()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = "_".join(str(part) for part in first["loc"])
-        sys.stderr.write(f"{PREFIX}{field.upper()}={first['input']!r}: {first['msg']}\n")
-        raise SystemExit(2) from None
+        told = first["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(f"{PREFIX}{field.upper()}={first['input']!r}: {told}") from None
 
 
 def _token(text: str) -> str:

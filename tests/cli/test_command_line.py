@@ -50,6 +50,9 @@ def test_every_command_explains_itself_and_takes_json(
         ["submit"],
         ["submit", "--kind", "infer"],
         ["submit", "--kind", "dance"],
+        ["status", "--address", "gateway"],
+        ["status", "--address", "gateway:99999"],
+        ["status", "--address", "http://127.0.0.1:8001"],
         ["submit", "--operator", "relu", "--within", "-1"],
     ],
     ids=" ".join,
@@ -129,6 +132,17 @@ def test_name_that_no_subject_carries_is_refused_with_its_value(
     assert run(["submit", "--operator", "relu", option, "../x", "--address", NOBODY]) == 2
 
     assert "'../x' must match" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_wrong_value_in_the_environment_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ELLESMERE_SLOTS", "many")
+
+    assert run(["up", "--ports", "auto", "--data", str(tmp_path / "data")]) == 2
+
+    assert capsys.readouterr().err.startswith("error: [EL-1100] ELLESMERE_SLOTS='many': ")
+    assert not (tmp_path / "data").exists()
 
 
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

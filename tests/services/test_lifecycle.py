@@ -13,7 +13,7 @@ from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus
 from shared.chassis import lifecycle
 from shared.chassis.lifecycle import CRASHED, OK, UNAVAILABLE, Stop
-from shared.chassis.settings import BusSettings, WorkerSettings, load
+from shared.chassis.settings import BusSettings, WorkerSettings, address, load
 from shared.contracts.errors import DeviceFailed
 from shared.contracts.subjects import Bucket
 
@@ -132,6 +132,12 @@ def test_a_setting_that_does_not_parse_ends_the_process_with_one_line(
 
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith("ELLESMERE_SLOTS='many': ")
+
+
+@pytest.mark.parametrize("text", ["gateway", "gateway:", "gateway:65536", "http://gateway:1", "1"])
+def test_an_address_needs_a_host_and_a_port(text: str) -> None:
+    with pytest.raises(ValueError, match="is not host:port"):
+        address(text)
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
