@@ -11,9 +11,11 @@ from shared.contracts.errors import StackNotReady
 
 GRACE_SECONDS = 5.0  # [s] a service may take to finish the jobs in hand
 SINGLE = ("scheduler", "gateway", "profiler", "compressor")
+BAD_SETTING = 2  # exit code of a service: a variable of the environment has a wrong value
 NO_DEVICE = 4  # exit code of the GPU worker: its device is not usable, trying again changes nothing
 FINAL = {
-    NO_DEVICE: "no usable OpenCL device (`ellesmere doctor` says why); CPU workers serve alone"
+    BAD_SETTING: "a setting is wrong, as said above; it is not started again",
+    NO_DEVICE: "no usable OpenCL device (`ellesmere doctor` says why); CPU workers serve alone",
 }
 
 

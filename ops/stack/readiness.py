@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import anyio
 
+from ops.stack import plan
 from ops.stack.supervisor import Group
 from shared.bus import jetstream
 from shared.bus.port import Bus, Entry
@@ -41,17 +42,26 @@ async def wait_for_services(url: str, grpc: str, group: Group, *, timeout: float
     """Return when every service answers, or has said that it never will.
 
     Raises:
-        StackNotReady: not within `timeout` seconds; names the services that are missing.
+        StackNotReady: not within `timeout` seconds, or a service has wrong settings; names those
+            that are missing.
     """
     missing = [program.label for program in group.programs]
     with anyio.move_on_after(timeout) as scope:
         async with jetstream.connect(BusSettings(nats_url=url, service="stack")) as bus:
             while missing:
+                _require_settings(group)
                 missing = await _missing(bus, grpc, group)
                 if missing:
                     await anyio.sleep(POLL)
     if scope.cancelled_caught:
         raise StackNotReady(f"after {timeout:g} s these do not answer: {', '.join(missing)}")
+
+
+def _require_settings(group: Group) -> None:
+    """Waiting for a service that cannot read its settings would be vain."""
+    wrong = [label for label, code in group.gone.items() if code == plan.BAD_SETTING]
+    if wrong:
+        raise StackNotReady(f"wrong settings, as said above, of: {', '.join(wrong)}")
 
 
 async def _missing(bus: Bus, grpc: str, group: Group) -> list[str]:

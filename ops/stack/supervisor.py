@@ -18,7 +18,7 @@ class Group:
     def __init__(self, programs: Iterable[Program], say: Say, final: Mapping[int, str]) -> None:
         self.programs = tuple(programs)
         self.running: dict[str, Child] = {}  # by label
-        self.gone: set[str] = set()  # labels of those that will not be started again
+        self.gone: dict[str, int] = {}  # those that are not started again, with their exit codes
         self._say = say
         self._final = final
         self._stopping = anyio.Event()
@@ -40,7 +40,7 @@ class Group:
             if self._stopping.is_set():
                 return
             if code in self._final:
-                self.gone.add(program.label)
+                self.gone[program.label] = code
                 self._say(f"{program.label}: {self._final[code]}")
                 return
             deaths, pause = backoff.delay(deaths, lived=child.lived)

@@ -11,10 +11,10 @@ import anyio
 import psutil
 import pytest
 
-from ops.stack import backoff, folder, leash, ports, process
+from ops.stack import backoff, folder, leash, plan, ports, process, readiness
 from ops.stack.process import Program
 from ops.stack.supervisor import Group, supervised
-from shared.contracts.errors import AddressTaken, FolderInUse
+from shared.contracts.errors import AddressTaken, FolderInUse, StackNotReady
 
 SLEEP = "import time; time.sleep(60)"
 OBEDIENT = (
@@ -64,6 +64,15 @@ async def test_final_exit_code_is_not_tried_again() -> None:
         await until(lambda: "fake" in group.gone)
 
     assert said == ["fake: nothing to run on"]
+
+
+async def test_program_with_wrong_settings_is_not_waited_for() -> None:
+    final = {plan.BAD_SETTING: "a setting is wrong"}
+    async with supervised([program("exit(2)")], say=[].append, final=final) as group:
+        await until(lambda: "fake" in group.gone)
+
+        with pytest.raises(StackNotReady, match="wrong settings, as said above, of: fake"):
+            readiness._require_settings(group)
 
 
 async def test_children_get_sigterm_and_their_time_at_the_end(tmp_path: Path) -> None:
