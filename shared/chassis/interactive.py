@@ -32,6 +32,7 @@ from shared.network.execute import Loaded
 from shared.operators.spec import Tensors
 
 INLINE_SECONDS = 1e-3  # a shorter run may hold up the event loop; a longer one gets the thread
+INTERRUPTED = 2.0  # times the usual: more says something about the machine, not about the run
 SMOOTHING = 0.25  # weight of the newest run in the estimate of the next
 log = structlog.get_logger()
 
@@ -211,8 +212,13 @@ class Lane:
         if done is None:
             done = await self._device.call(lambda: self._timed(loaded, inputs))
         outputs, run = done
-        self._seconds[key] = run + (1 - SMOOTHING) * (self._seconds.get(key, run) - run)
+        self._note(key, run)
         return outputs, run
+
+    def _note(self, key: tuple[str, int], run: float) -> None:
+        """Learn from a run [s]; one that was interrupted counts as twice as long as usual."""
+        usual = self._seconds.get(key, run)
+        self._seconds[key] = usual + SMOOTHING * (min(run, INTERRUPTED * usual) - usual)
 
     def _borrow(self, loaded: Loaded, inputs: Tensors) -> tuple[Tensors, float] | None:
         with self._device.borrowed() as mine:
