@@ -1,5 +1,7 @@
 """Inference calls that cannot be answered: a code, a sentence with the value, and no harm done."""
 
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import grpc
@@ -8,6 +10,7 @@ import pytest
 
 from shared.client.client import Client
 from shared.contracts import wire
+from shared.contracts.wire import inference
 from tests.system import calls
 from tests.system.calls import ONES, Caller, Refusal, Request, request
 from tests.system.networks import INPUTS, Classifier
@@ -17,6 +20,7 @@ pytestmark = [pytest.mark.system, pytest.mark.usefixtures("unharmed")]
 Status = grpc.StatusCode
 INVALID, MISSING = Status.INVALID_ARGUMENT, Status.NOT_FOUND
 TOO_MUCH, UNSERVED = Status.RESOURCE_EXHAUSTED, Status.UNIMPLEMENTED
+STREAM = f"/{wire.INFERENCE}/ModelStreamInfer"
 TYPED = {"fp32_contents": [1.0] * INPUTS}
 NAN = np.where(np.arange(INPUTS) == 5, np.nan, ONES).astype(np.float32)
 
@@ -154,7 +158,7 @@ async def test_bytes_that_are_no_message_are_refused_by_every_method(caller: Cal
     rpcs = [*wire.rpcs(wire.INFERENCE).values(), *wire.rpcs(wire.JOBS).values()]
 
     for rpc in rpcs:
-        if rpc.client_streaming or rpc.server_streaming:
+        if rpc.path == STREAM:  # there an error is the answer of its request alone
             continue
         for content in (b"\xff" * 40, b"\x0a\x7f", nested):
             refusal = await caller.call(rpc.path, content)
@@ -163,6 +167,51 @@ async def test_bytes_that_are_no_message_are_refused_by_every_method(caller: Cal
             assert f"{len(content)} bytes do not parse as" in refusal.details, rpc.path
 
     assert await caller.scores(request())
+
+
+async def test_bad_request_of_a_stream_is_answered_alone(
+    caller: Caller, network: Classifier
+) -> None:
+    requests = [b"\xff" * 9, request(NAN).SerializeToString(), request().SerializeToString()]
+
+    answers = [
+        inference.ModelStreamInferResponse.FromString(answer)
+        async for answer in caller.channel.stream_stream(STREAM, *calls.RAW)(iter(requests))
+    ]
+
+    garbage, nan, good = answers
+    assert "[EL-1101] 9 bytes do not parse as" in garbage.error_message
+    assert "[EL-1107]" in nan.error_message
+    scores = np.frombuffer(good.infer_response.raw_output_contents[0], np.float32)
+    np.testing.assert_allclose(scores, network.scores(ONES)[0], rtol=1e-4, atol=1e-3)
+
+
+async def test_strangers_and_idlers_on_the_port_keep_nobody_out(
+    stack: Running, caller: Caller
+) -> None:
+    host, _, port = stack.grpc.rpartition(":")
+    noise = {"HTTP/1.1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "garbage": b"\xfe" * 4096}
+
+    with contextlib.ExitStack() as idlers:
+        for _ in range(100):
+            idler = idlers.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            idler.sendall(b"PRI * HTTP/2.0")  # and nothing more
+        for name, content in noise.items():
+            with socket.create_connection((host, int(port)), timeout=5) as stranger:
+                stranger.sendall(content)
+                assert _ended(stranger), name
+
+        assert await caller.scores(request())
+
+
+def _ended(stranger: socket.socket) -> bool:
+    """Whether the other side closes the connection."""
+    try:
+        while stranger.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
 
 
 async def test_message_over_every_limit_is_refused_and_the_connection_goes_on(

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from shared.client.client import Client
 from shared.contracts.errors import InvalidNetwork, ModelExists, SuiteError, UnsupportedOperator
 from tests.system import bad_networks as bad
-from tests.system import networks
+from tests.system import networks, processes
 from tests.system.networks import Classifier
 from tests.system.processes import Running
 
@@ -58,6 +59,30 @@ async def test_every_unsupported_node_is_named_with_its_operator(stack: Running)
     assert "memory (LSTM)" in said
     assert "boxes (NonMaxSuppression)" in said
     assert "sound" not in said
+
+
+def test_command_line_tells_why_a_file_is_refused(stack: Running, tmp_path: Path) -> None:
+    (tmp_path / "recurrent.onnx").write_bytes(bad.unsupported())
+    (tmp_path / "round.onnx").write_bytes(bad.cycle())
+
+    def add(name: str, file: str) -> list[str]:
+        arguments = ("model", "add", name, str(tmp_path / file))
+        ended = processes.command(*arguments, address=stack.grpc)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        return ended.stderr.splitlines()
+
+    recurrent, hint = add("recurrent", "recurrent.onnx")
+    round_, _ = add("round", "round.onnx")
+    escape, _ = add("../x", "round.onnx")
+
+    assert recurrent.startswith("error: [EL-1105] 2 of 3 nodes are not supported")
+    assert "memory (LSTM)" in recurrent
+    assert "boxes (NonMaxSuppression)" in recurrent
+    assert hint.startswith("hint:  export with the listed operators replaced")
+    assert round_ == (
+        "error: [EL-1104] first reads 'b' before it is made: a cycle, or nodes out of order"
+    )
+    assert escape == "error: [EL-1103] '../x' cannot be the name of a model"
 
 
 async def test_name_of_a_model_is_not_taken_over_by_another_network(
