@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
-from ops.bench import decisions, machine, servers
+from ops.bench import decisions, floor, machine, servers
 from ops.demo import mlp
 from shared.client.client import Client
 from shared.contracts.v1.jobs import OperatorBody
@@ -59,6 +60,8 @@ def run(results: Path | None = None, *, as_json: bool = False) -> int:
         cells = _interactive(rivals)
         with console.status("durable jobs"):
             durable = asyncio.run(_durable(ours["grpc"]))
+        with console.status("round trips alone"), threadpool_limits(1):
+            alone = floor.measure(ours["grpc"], ours["nats"], _layers())
     found = {
         "machine": machine.facts(),
         "device": "CPU worker (numpy, one BLAS thread); one gateway, one CPU worker",
@@ -67,6 +70,7 @@ def run(results: Path | None = None, *, as_json: bool = False) -> int:
             name: {str(c): cell.summary() for c, cell in by.items()} for name, by in cells.items()
         },
         "durable": durable,
+        "floor": alone,
         "raw": {
             name: {
                 str(c): {"rates": cell.rates, "latencies": cell.latencies, "steal": cell.steal}
@@ -105,13 +109,17 @@ def _servers() -> Iterator[tuple[dict[str, tuple[str, str]], dict]]:
 
 
 async def _add_model(address: str) -> None:
-    held = servers.weights()
-    layers = [mlp.Layer(held[f"weight_{i}"], held[f"bias_{i}"]) for i in range(3)]
+    layers = _layers()
     async with Client(address) as client:
         await client.add_model("mlp", mlp.to_onnx(layers))
         x = np.random.default_rng(0).random((4, 784), np.float32)
         scores = (await client.infer("mlp", {"pixels": x}))["scores"]
         np.testing.assert_allclose(scores, mlp.predict(layers, x), rtol=1e-4, atol=1e-4)
+
+
+def _layers() -> list[mlp.Layer]:
+    held = servers.weights()
+    return [mlp.Layer(held[f"weight_{i}"], held[f"bias_{i}"]) for i in range(3)]
 
 
 def _interactive(rivals: dict[str, tuple[str, str]]) -> dict[str, dict[int, Cell]]:
