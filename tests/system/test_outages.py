@@ -154,8 +154,8 @@ async def _idle(client: Client, worker: str) -> None:
     async with asyncio.timeout(40):
         while True:
             state = await client.status()
-            (known,) = [each for each in state.workers if each.card.worker == worker]
-            if known.beat and known.age < 1.0 and not known.beat.running:
+            known = [each for each in state.workers if each.card.worker == worker]
+            if any(each.beat and each.age < 1.0 and not each.beat.running for each in known):
                 return
             await asyncio.sleep(0.05)
 
