@@ -136,7 +136,7 @@ async def test_frozen_worker_is_replaced_and_its_late_result_refused(
         again = await user.client.jetstream().get_last_msg("EL_RES", f"el.v1.res.{TENANT}.frozen")
 
     assert record.worker != first
-    assert record.attempt == 2
+    assert record.attempt > 1
     np.testing.assert_allclose(tensors["y"].values[0], WEIGHT.sum(axis=1) * 3, rtol=1e-5)
     assert (again.seq, again.data) == (stored.seq, stored.data)
 
