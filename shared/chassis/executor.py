@@ -9,7 +9,8 @@ from shared.chassis.handler import Outcome, Progress
 from shared.chassis.measured import Measured
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing
-from shared.operators import catalog, validate
+from shared.network import shapes
+from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Backend, OperatorSpec
 from shared.tensors.layouts import Tensor
@@ -64,7 +65,9 @@ class BackendHandler:
     ) -> Outcome:
         spec = _spec(body.operator)
         types = {name: tensor.type for name, tensor in tensors.items()}
-        attributes = validate.call(spec, types, body.attributes)
+        made, attributes = shapes.call_types(spec, types, body.attributes)
+        for port, kind in made.items():
+            shapes.require_room(f"output {port!r}", kind)
         backend = self._device.backend
         chosen: Backend = backend if backend.supports(spec, types) else ReferenceBackend()
         run = measured.operator(chosen, spec, tensors, attributes, body.repeat)

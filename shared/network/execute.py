@@ -152,7 +152,9 @@ class Loaded:
             spec = catalog.spec(step.operator)
             bound = {port: known[value] for port, value in step.inputs.items()}
             outputs, attributes = shapes.call_types(spec, bound, step.attributes)
-            known |= {step.outputs[port]: kind for port, kind in outputs.items()}
+            for port, kind in outputs.items():
+                shapes.require_room(f"{step.outputs[port]!r} of step {step.name!r}", kind)
+                known[step.outputs[port]] = kind
             on_backend = self.backend.supports(spec, bound)
             plan.append(Planned(step, spec, attributes, on_backend, dead[step.name]))
         return tuple(plan)

@@ -13,6 +13,7 @@ from shared.tensors.layouts import Layout, Tensor, TensorType
 
 MAX_STEPS = 10_000
 MAX_ELEMENTS = 2**28  # of one value at batch 1; 1 GiB of float32, more than a card of 8 GiB likes
+MAX_MADE = 2**29  # elements of one value of a whole batch; 2 GiB of float32
 MAX_NAME = 256  # characters of a value's or a step's name
 
 
@@ -52,6 +53,16 @@ def call_types(
     """
     filled = validate.call(spec, inputs, attributes)
     return spec.infer(inputs, filled), filled
+
+
+def require_room(name: str, kind: TensorType) -> None:
+    """Refuse a value that would take a worker's memory, whoever asks for it.
+
+    Raises:
+        ValueError: it has over `MAX_MADE` elements; names it with its shape.
+    """
+    if prod(size or 0 for size in kind.shape) > MAX_MADE:
+        raise ValueError(f"{name} would be {kind.shape}, over the limit of {MAX_MADE} elements")
 
 
 def step_costs(network: Network, batch: int) -> list[StepCost]:

@@ -277,6 +277,20 @@ def test_inputs_that_do_not_fit_are_named(inputs: dict[str, Tensor], why: str) -
         loaded.run(inputs)
 
 
+def test_a_batch_that_takes_too_much_memory_is_refused_before_it_is_begun() -> None:
+    wide = layouts.dense(np.ones((2**18, 1), np.float32))
+    steps = (Step("widen", "gemm_f32", {"x": "x", "weight": "w"}, {"y": "y"}),)
+    backend = Counting()
+    loaded = execute.load(Network({"x": batched(1)}, ("y",), steps, {"w": wide}), backend)
+
+    with pytest.raises(
+        ValueError, match=r"'y' of step 'widen' would be \(4096, 262144\), over the"
+    ):
+        loaded.run({"x": layouts.dense(np.ones((2**12, 1), np.float32))})  # 2^30 elements
+
+    assert len(backend.alive) == 1  # the weight
+
+
 def test_inputs_of_different_batches_are_refused() -> None:
     network = Network(
         {"x": batched(2), "z": batched(2)},

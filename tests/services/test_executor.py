@@ -179,6 +179,16 @@ async def test_what_cannot_be_run_is_refused_by_name(
             await run(house, body)
 
 
+async def test_small_inputs_whose_product_takes_too_much_memory_are_refused(
+    memory: MemoryBroker,
+) -> None:
+    tall = layouts.dense(np.ones((2**15, 1), np.float32))  # 128 KiB
+
+    async with opened(memory) as house:
+        with pytest.raises(InvalidTensor, match=r"'y' would be \(32768, 32768\), over the limit"):
+            await run(house, OperatorBody(operator="gemm_f32"), {"x": tall, "weight": tall})
+
+
 async def test_inputs_of_the_wrong_shape_are_refused_with_the_shape(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         await house.add("scale", scaling())

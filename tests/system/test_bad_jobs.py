@@ -211,6 +211,23 @@ async def test_wrong_work_fails_at_once_and_says_what_is_right(user: User) -> No
         assert words in failure["message"], job
 
 
+async def test_small_tensors_whose_product_fits_nowhere_fail_on_every_class(
+    stack: Running,
+) -> None:
+    tall = layouts.dense(np.ones((30_000, 1), np.float32))  # a product of 3.6 GB
+    product = OperatorBody(operator="gemm_f32")
+    async with Client(stack.grpc, tenant=TENANT) as client:
+        cards = [worker.card for worker in (await client.status()).workers]
+        for worker_class in {card.worker_class for card in cards if "operator" in card.kinds}:
+            tensors = {"x": tall, "weight": tall}
+            receipt = await client.submit(product, tensors, worker_class=worker_class)
+            record, _ = await client.result(receipt.job, timeout=20)
+
+            assert record.failure is not None
+            assert record.failure.code == "EL-1102"
+            assert "(30000, 30000), over the limit of 536870912" in record.failure.message
+
+
 async def test_import_over_nats_under_a_path_is_refused(user: User) -> None:
     source = {"sha256": "1" * 64, "size": 9}
     body = {"kind": "import", "model": "../../etc/cron.d/x", "source": source}
