@@ -116,29 +116,48 @@ async def test_gpu_worker_killed_under_load_loses_neither_jobs_nor_calls(
     assert {record.worker_class for record in records} == {found[0].worker_class}
 
 
-async def test_frozen_worker_is_replaced_and_its_late_result_refused(
-    stack: Running, user: User
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """Processes that stand still for the length of a block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("by", ["scheduler", "broker"])
+async def test_job_of_a_frozen_worker_is_done_elsewhere_and_its_late_result_refused(
+    stack: Running, user: User, by: str
 ) -> None:
     long = OperatorBody(operator="gemm_f32", repeat=10_000)
+    job, streams = f"frozen-{by}", user.client.jetstream()
+    # Without a scheduler it is the broker that delivers again, 10 s after it last heard of the job.
+    also = [] if by == "scheduler" else [_module(stack, "services.scheduler")]
     async with Client(stack.grpc, tenant=TENANT) as client:
         by_name = {card.worker: card.pid for card in await cards(client, "cpu-worker")}
-        await client.submit(long, numbered(3), job_id="frozen", worker_class="cpu")
-        first = await _starter(client, "frozen")
-        os.kill(by_name[first], signal.SIGSTOP)
-        try:
-            record, tensors = await client.result("frozen", timeout=60)
-            stored = await user.client.jetstream().get_last_msg(
-                "EL_RES", f"el.v1.res.{TENANT}.frozen"
-            )
-        finally:
-            os.kill(by_name[first], signal.SIGCONT)
+        await client.submit(long, numbered(3), job_id=job, worker_class="cpu")
+        first = await _starter(client, job)
+        with frozen(by_name[first], *also):
+            record, tensors = await client.result(job, timeout=60)
+            stored = await streams.get_last_msg("EL_RES", f"el.v1.res.{TENANT}.{job}")
         await _idle(client, first)
-        again = await user.client.jetstream().get_last_msg("EL_RES", f"el.v1.res.{TENANT}.frozen")
+        again = await streams.get_last_msg("EL_RES", f"el.v1.res.{TENANT}.{job}")
+        await submit(client, f"after-{by}", range(4), "cpu")
+        await all_right(client, f"after-{by}", range(4))
 
     assert record.worker != first
     assert record.attempt > 1
     np.testing.assert_allclose(tensors["y"].values[0], WEIGHT.sum(axis=1) * 3, rtol=1e-5)
     assert (again.seq, again.data) == (stored.seq, stored.data)
+
+
+def _module(stack: Running, name: str) -> int:
+    """The process that runs a module, whichever it is by now."""
+    (found,) = [process.pid for process in stack.family() if name in process.cmdline()]
+    return found
 
 
 async def _starter(client: Client, job: str) -> str:
