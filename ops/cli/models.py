@@ -130,7 +130,7 @@ def _details(manifest: "ModelManifest", route: "Route | None") -> "Group":
         f"{variant.name} on {found.worker_class}, batch {found.batch}: "
         f"p50 {found.p50 * MILLI:.3f} ms, p99 {found.p99 * MILLI:.3f} ms ({found.samples} samples)"
         for variant in manifest.variants
-        for found in variant.latencies
+        for found in sorted(variant.latencies, key=lambda found: (found.worker_class, found.batch))
     ]
     places = [
         f"{variant} → {choice.worker_class}: {choice.seconds * MILLI:.3f} ms, {choice.reason}"

@@ -49,12 +49,12 @@ class Session:
 
 
 def columns(*headings: str) -> "Table":
-    """An empty table in the one style of all commands."""
+    """An empty table in the one style of all commands; the first column names its row."""
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        shown.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        shown.add_column(heading, overflow="fold", no_wrap=number == 0)
     return shown
 
 
