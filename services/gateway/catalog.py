@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 
+import structlog
 from pydantic import ValidationError
 
 from services.gateway import signature
@@ -26,6 +27,7 @@ from shared.contracts.v1.models import ModelManifest
 from shared.contracts.v1.status import SuiteStatus, WorkerStatus
 from shared.contracts.wire import jobs
 
+log = structlog.get_logger()
 CHUNK = 2**20  # [bytes] of one download message
 SCHEDULER = "sched"  # the consumer of EL_JOBS
 
@@ -85,10 +87,16 @@ class Catalog:
         ).SerializeToString()
 
     async def list(self, _call: Call, data: bytes) -> bytes:
-        """Every manifest, by name."""
+        """Every manifest, by name; what is none is reported and harms no other."""
         wire.parse(jobs.ListModelsRequest, data)
-        manifests = [entry.value for entry in await self._bus.entries(Bucket.MODELS)]
-        texts = sorted(value.decode() for value in manifests if value is not None)
+        texts = []
+        for entry in sorted(await self._bus.entries(Bucket.MODELS), key=lambda entry: entry.key):
+            if entry.value is None:
+                continue
+            try:
+                texts.append(ModelManifest.decode(entry.value).encode().decode())
+            except InvalidMessage as error:
+                log.error("manifest.refused", model=entry.key, reason=str(error))
         return jobs.ListModelsResponse(manifest_json=texts).SerializeToString()
 
     async def remove(self, _call: Call, data: bytes) -> bytes:

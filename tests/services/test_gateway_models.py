@@ -12,7 +12,7 @@ from shared.bus.memory import MemoryBroker
 from shared.contracts import wire
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.models import ModelManifest
-from shared.contracts.wire import inference
+from shared.contracts.wire import inference, jobs
 from tests.services.gateway_house import House, manifest, opened, request
 
 pytestmark = pytest.mark.usefixtures("front")
@@ -189,3 +189,14 @@ async def test_bad_manifest_on_the_bus_is_passed_over(memory: MemoryBroker) -> N
         reply = await house.infer(request(model="after"))
 
     assert reply.model_name == "after"
+
+
+async def test_bad_manifest_does_not_hide_the_others_from_the_list(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        for name, content in (("broken", b"{"), ("noise", b"\xff\xfe")):
+            await house.bus.put(Bucket.MODELS, name, content)
+        path = wire.rpcs(wire.JOBS)["ListModels"].path
+        reply = jobs.ListModelsResponse.FromString(await house.raw(path, b""))
+
+    listed = [ModelManifest.decode(text.encode()).model for text in reply.manifest_json]
+    assert listed == ["digits"]
