@@ -7,13 +7,14 @@ the transposed result is already what the next product wants; only a download re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.operators import validate
-from shared.operators.spec import Attributes, OperatorSpec, Types
+from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
 from shared.sparse import compressed
 from shared.tensors import dtypes, layouts
 from shared.tensors.dtypes import F32, Array
@@ -85,7 +86,16 @@ class CpuBackend:
             ValueError: the call does not fit its spec; see `validate.call`.
         """
         types = {port: held.type for port, held in inputs.items()}
-        filled = self._passed.call(spec, types, attributes)
+        return self._compute(spec, self._passed.call(spec, types, attributes), inputs)
+
+    def prepare(self, spec: OperatorSpec, types: Types, attributes: Attributes) -> Prepared:
+        """See `spec.Preparing`: the check is done here, once."""
+        filled = validate.call(spec, types, attributes)
+        return partial(self._compute, spec, filled)
+
+    def _compute(
+        self, spec: OperatorSpec, filled: Attributes, inputs: Mapping[str, Held]
+    ) -> dict[str, Held]:
         with np.errstate(all="ignore"):
             if (fast := _FAST.get(spec.name)) is not None:
                 made = fast(inputs, filled)

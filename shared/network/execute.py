@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shared.network import shapes
 from shared.network.graph import Network, Step
 from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
-from shared.operators.spec import Attributes, Backend, OperatorSpec, Tensors
+from shared.operators.spec import (
+    Attributes,
+    Backend,
+    OperatorSpec,
+    Prepared,
+    Preparing,
+    Tensors,
+    Types,
+)
 from shared.tensors.layouts import Tensor, TensorType
 
 MAX_PLANS = 128  # input shapes whose plan is remembered; a server sees few batch sizes
@@ -34,13 +43,15 @@ def load(network: Network, backend: Backend) -> "Loaded":
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One step with its spec, where it runs, and the values that nobody reads after it."""
+    """One step with everything about it that is the same in every run."""
 
     step: Step
     spec: OperatorSpec
     attributes: Attributes  # every default filled in
-    on_backend: bool  # False: the reference does it in host memory
-    dead: tuple[str, ...]
+    call: Prepared | None  # on the backend; None: the reference does it in host memory
+    weights: Mapping[str, Any]  # port -> weight on the backend
+    activations: tuple[tuple[str, str], ...]  # (port, value)
+    dead: tuple[str, ...]  # values that nobody reads after it
 
 
 Plan = tuple[Planned, ...]
@@ -57,12 +68,8 @@ class Loaded:
         self._plans: dict[Shapes, Plan] = {}
 
     def warm(self) -> None:
-        """Plan for one row and upload every weight that the backend will read."""
-        one_row = {name: kind.with_batch(1) for name, kind in self.network.inputs.items()}
-        for planned in self._plan(one_row):
-            for value in planned.step.inputs.values() if planned.on_backend else ():
-                if value in self.network.weights:
-                    self.weight(value)
+        """Plan for one row, which uploads every weight that the backend will read."""
+        self._plan({name: kind.with_batch(1) for name, kind in self.network.inputs.items()})
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Outputs by name, in host memory.
@@ -155,9 +162,24 @@ class Loaded:
             for port, kind in outputs.items():
                 shapes.require_room(f"{step.outputs[port]!r} of step {step.name!r}", kind)
                 known[step.outputs[port]] = kind
-            on_backend = self.backend.supports(spec, bound)
-            plan.append(Planned(step, spec, attributes, on_backend, dead[step.name]))
+            plan.append(self._planned(step, bound, attributes, dead[step.name]))
         return tuple(plan)
+
+    def _planned(
+        self, step: Step, types: Types, attributes: Attributes, dead: tuple[str, ...]
+    ) -> Planned:
+        spec, call, weights = catalog.spec(step.operator), None, dict[str, Any]()
+        if self.backend.supports(spec, types):
+            call = self._prepared(spec, types, attributes)
+            held = self.network.weights
+            weights = {port: self.weight(v) for port, v in step.inputs.items() if v in held}
+        moving = tuple((port, v) for port, v in step.inputs.items() if port not in weights)
+        return Planned(step, spec, attributes, call, weights, moving, dead)
+
+    def _prepared(self, spec: OperatorSpec, types: Types, attributes: Attributes) -> Prepared:
+        if isinstance(self.backend, Preparing):
+            return self.backend.prepare(spec, types, attributes)
+        return partial(self.backend.run, spec, attributes=attributes)
 
 
 class _Frame:
@@ -171,10 +193,12 @@ class _Frame:
     def advance(self, planned: Planned) -> None:
         """Run one step and free what nobody reads after it."""
         step = planned.step
-        if planned.on_backend:
-            bound = {port: self.resident(value) for port, value in step.inputs.items()}
-            made = self._loaded.backend.run(planned.spec, bound, planned.attributes)
-            self._resident |= {step.outputs[port]: value for port, value in made.items()}
+        if planned.call is not None:
+            bound = {**planned.weights}
+            for port, value in planned.activations:
+                bound[port] = self.resident(value)
+            for port, made in planned.call(bound).items():
+                self._resident[step.outputs[port]] = made
         else:
             hosted = {port: self.host(value) for port, value in step.inputs.items()}
             outputs = self._loaded.reference.run(planned.spec, hosted, planned.attributes)
@@ -183,9 +207,7 @@ class _Frame:
             self._free(value)
 
     def resident(self, name: str) -> Any:
-        """The value on the backend, uploaded when it is only in host memory."""
-        if name in self._loaded.network.weights:
-            return self._loaded.weight(name)
+        """The activation on the backend, uploaded when it is only in host memory."""
         if name not in self._resident:
             self._resident[name] = self._loaded.backend.upload(self._hosted[name])
         return self._resident[name]

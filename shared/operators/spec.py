@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -132,4 +132,20 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Wait until everything enqueued has finished; needed before a clock is read."""
+        ...
+
+
+Prepared = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A backend that can check and resolve a call once, for the many times it is repeated."""
+
+    def prepare(self, spec: OperatorSpec, types: Types, attributes: Attributes) -> Prepared:
+        """A function from resident inputs of exactly these types to what `run` returns for them.
+
+        Raises:
+            ValueError: the call does not fit its spec.
+        """
         ...
