@@ -199,10 +199,11 @@ def _found(stored: Stored) -> Found | None:
     """A placed attempt as its headers and bytes tell it; None when a worker must refuse it."""
     attempt = stored.headers.get("El-Attempt", "1")
     try:
+        worker_class = subjects.token(stored.subject.split(".")[3])
         job, demand = intake.reread(stored.data)
-    except InvalidMessage:
+        number = int(attempt) if attempt.isdecimal() else 1
+    except (InvalidMessage, ValueError, IndexError) as error:
+        log.warning("attempt.unreadable", sequence=stored.sequence, reason=str(error))
         return None
     given = intake.frame(stored.data, stored.headers.get("El-Digest", ""))
-    number = int(attempt) if attempt.isdecimal() else 1
-    worker_class = stored.subject.split(".")[3]
     return Found(stored.sequence, worker_class, number, job, given, demand)

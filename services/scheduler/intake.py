@@ -7,12 +7,15 @@ from pydantic import ConfigDict
 from services.scheduler import demand
 from services.scheduler.demand import Demand
 from services.scheduler.events import Frame, Unreadable
+from shared.chassis import records
 from shared.contracts import subjects
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message
 from shared.contracts.v1.jobs import JobSubmitted, Token
 from shared.tensors import header
 from shared.tensors.header import Header
+
+UNKNOWN = "unknown"  # stands for a tenant, job or kind that cannot be said
 
 
 class _Identity(Message):
@@ -30,16 +33,24 @@ def frame(data: bytes, digest: str = "") -> Frame:
 
 
 def read(delivery: int, subject: str, given: Frame) -> tuple[JobSubmitted, Demand] | Unreadable:
-    """Parse a submission; its subject says whose it is, whatever the body claims."""
-    tenant, kind = subject.split(".")[3:5]
+    """Parse a submission; its subject says whose it is, whatever the body claims.
+
+    Whatever goes wrong is an answer: who may publish must not be able to stop the reader. A subject
+    with a token that no subject of ours could repeat is answered under the tenant ``unknown``.
+    """
+    try:
+        tenant, kind = _addressed(subject)
+    except ValueError as error:
+        return Unreadable(delivery, UNKNOWN, UNKNOWN, given, f"subject {subject[:200]!r}: {error}")
     text: bytes = b""
     try:
         text, head = _message(given.data)
         job = JobSubmitted.decode(text)
         _agree(job, tenant, kind)
         return job, demand.of(job, head)
-    except InvalidMessage as error:
-        return Unreadable(delivery, tenant, kind, given, str(error), job=_id(text))
+    except Exception as error:  # foreign bytes
+        told = str(error) if isinstance(error, InvalidMessage) else records.describe(error)
+        return Unreadable(delivery, tenant, kind, given, told, job=_id(text))
 
 
 def reread(data: bytes) -> tuple[JobSubmitted, Demand]:
@@ -48,9 +59,24 @@ def reread(data: bytes) -> tuple[JobSubmitted, Demand]:
     Raises:
         InvalidMessage: it does not parse.
     """
-    text, head = _message(data)
-    job = JobSubmitted.decode(text)
-    return job, demand.of(job, head)
+    try:
+        text, head = _message(data)
+        job = JobSubmitted.decode(text)
+        return job, demand.of(job, head)
+    except InvalidMessage:
+        raise
+    except Exception as error:  # foreign bytes, as above
+        raise InvalidMessage(records.describe(error)) from error
+
+
+def _addressed(subject: str) -> tuple[str, str]:
+    """Tenant and kind of a submission's subject.
+
+    Raises:
+        ValueError: it does not have exactly these two, or one is no token.
+    """
+    tenant, kind = subject.split(".")[3:]
+    return subjects.token(tenant), subjects.token(kind)
 
 
 def _message(data: bytes) -> tuple[bytes, Header | None]:
@@ -77,5 +103,5 @@ def _agree(job: JobSubmitted, tenant: str, kind: str) -> None:
 def _id(text: bytes) -> str | None:
     try:
         return _Identity.decode(text).job
-    except InvalidMessage:
+    except Exception:  # foreign bytes, as above
         return None

@@ -53,7 +53,7 @@ def hear(read: Read, heed: Callable[[Event], None], message: Inbound) -> None:
     """Parse a broadcast and pass it on."""
     try:
         event = read(message)
-    except InvalidMessage as error:
+    except Exception as error:  # anybody may publish anything
         log.warning("broadcast.unreadable", subject=message.subject, reason=str(error))
         return
     heed(event)
@@ -73,7 +73,7 @@ def entry(bucket: Bucket, changed: Entry) -> Event | None:
                 return _control(changed)
             case _:
                 return None
-    except InvalidMessage as error:
+    except Exception as error:  # as above
         log.warning("entry.unreadable", bucket=bucket, key=changed.key, reason=str(error))
         return None
 

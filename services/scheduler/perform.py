@@ -167,7 +167,7 @@ class Performer:
                 "El-Job": name,
                 "El-Kind": letter.kind,
                 "El-Digest": letter.digest,
-                "El-Error": " ".join(letter.message.split())[:500],
+                "El-Error": _printable(letter.message),
             },
         )
         log.error("job.buried", tenant=letter.tenant, job=letter.job, reason=letter.reason)
@@ -190,3 +190,9 @@ class Performer:
         await self._bus.publish(subjects.audit(told.tenant, told.job, told.what), event)
         if told.what != "ended":  # the record itself is announced by the stream
             await self._bus.publish(subjects.event(told.tenant, told.job, told.what), event)
+
+
+def _printable(text: str) -> str:
+    """Text that fits a header: printable ASCII on one line, 500 characters at most."""
+    flat = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+    return "".join(one for one in flat[:500] if one.isprintable())

@@ -122,6 +122,57 @@ async def test_what_is_no_job_is_kept_as_a_dead_letter(memory: MemoryBroker) -> 
     assert "not a frame" in letter.headers["El-Error"]
 
 
+@pytest.mark.parametrize("tokens", ["ev!l.operator", "acme.ev!l"])
+async def test_a_token_that_no_subject_may_hold_stops_nobody(
+    memory: MemoryBroker, tokens: str
+) -> None:
+    subject = f"{subjects.PREFIX}.job.{tokens}"
+
+    async with leading(memory) as bus, working(memory, Script([succeed])):
+        await bus.publish_once(subject, frame.encode(job("j0")), message_id="x")
+        letter = await newest(bus, Stream.DEAD, subjects.dead(Stream.JOBS, "malformed"))
+        await submit(bus, job())
+        record = await ended(bus, job())
+        await drained(bus)
+
+    assert letter.headers["El-Job"] == "unknown.unknown"
+    assert letter.data == frame.encode(job("j0"))
+    assert record.status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("tokens", "headers"),
+    [("run.ev!l.operator", {}), ("run.cpu.operator", {"El-Attempt": "9" * 5000})],
+    ids=["class", "attempt"],
+)
+async def test_an_attempt_nobody_could_have_placed_does_not_stop_a_successor(
+    memory: MemoryBroker, tokens: str, headers: dict[str, str]
+) -> None:
+    outside = memory.connect("outside")
+    await outside.publish_once(
+        f"{subjects.PREFIX}.{tokens}", frame.encode(job("j0")), message_id="x", headers=headers
+    )
+
+    async with leading(memory) as bus:
+        await bus.put(Bucket.WORKERS, CARD.worker, CARD.encode())
+        await submit(bus, job("j1"))
+        placed = await newest(bus, Stream.RUN, subjects.run("cpu", "operator"), attempt="1")
+
+    assert placed.data == frame.encode(job("j1"))
+
+
+async def test_a_broadcast_on_an_impossible_subject_is_passed_over(memory: MemoryBroker) -> None:
+    async with leading(memory) as bus, working(memory, Script([succeed])):
+        await submit(bus, job("j1"))
+        await ended(bus, job("j1"))
+        for tokens in ("done.ev!l.j1", "done.acme", "evt.a.b.started", "hb.x", "ctl.cancel.ev!l"):
+            await bus.publish(f"{subjects.PREFIX}.{tokens}", b"nonsense")
+        await submit(bus, job("j2"))
+        record = await ended(bus, job("j2"))
+
+    assert record.status is Status.SUCCEEDED
+
+
 @pytest.mark.parametrize(
     ("tenant", "kind", "data"),
     [

@@ -1,5 +1,7 @@
 """What the scheduler reads out of a frame without unpacking it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,60 @@ def test_what_is_no_job_is_told_apart_by_whether_it_can_be_answered(
 
     assert isinstance(found, Unreadable)
     assert (found.tenant, found.job) == ("acme", job)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        "ev!l.operator",
+        "acme.oper tor",
+        ".operator",
+        "acme.",
+        "acme",
+        "acme.operator.more",
+        f"{'a' * 65}.operator",
+        f"acme.{'a' * 65}",
+        "\u00e4cme.operator",
+        "acme\n.operator",
+    ],
+)
+def test_a_subject_that_cannot_be_repeated_is_answered_under_a_safe_one(tokens: str) -> None:
+    data = frame.encode(JobSubmitted(job="j1", body=OperatorBody(operator="relu")))
+
+    found = intake.read(1, f"{subjects.PREFIX}.job.{tokens}", intake.frame(data))
+
+    assert isinstance(found, Unreadable)
+    assert (found.tenant, found.kind, found.job) == ("unknown", "unknown", None)
+    assert "subject" in found.reason
+
+
+@pytest.mark.parametrize("job", ["", "a.b", "j!", "j\n", "a" * 65, "\u00e4", "*", ">", 7, None])
+def test_an_id_that_is_no_token_is_never_repeated(job: object) -> None:
+    text = json.dumps({"type": "jobs.submitted.v1", "job": job, "body": {"kind": "operator"}})
+
+    found = intake.read(1, subjects.job("acme", "operator"), intake.frame(text.encode()))
+
+    assert isinstance(found, Unreadable)
+    assert found.job is None
+
+
+def test_a_body_of_another_tenant_is_answered_to_the_tenant_of_the_subject() -> None:
+    job = JobSubmitted(job="j1", tenant="other", body=OperatorBody(operator="relu"))
+
+    found = intake.read(1, subjects.job("acme", "operator"), intake.frame(frame.encode(job)))
+
+    assert isinstance(found, Unreadable)
+    assert (found.tenant, found.job) == ("acme", "j1")
+    assert "other" in found.reason
+
+
+@pytest.mark.parametrize("size", ["1e999", "[1e999,1e999]", "[0]", "[0,null]"])
+def test_offsets_that_are_no_numbers_never_stop_the_reader(size: str) -> None:
+    job = JobSubmitted(job="j1", body=OperatorBody(operator="relu"))
+    text = json.dumps(job.encode().decode())
+    head = f'{{"__metadata__":{{"message":{text}}},"x":{{"data_offsets":{size}}}}}'.encode()
+    data = len(head).to_bytes(8, "little") + head
+
+    found = intake.read(1, subjects.job("default", "operator"), intake.frame(data))
+
+    assert not isinstance(found, Unreadable) or found.job == "j1"
