@@ -41,8 +41,11 @@ def arrived(state: State, event: Arrival, now: float) -> Iterator[Instruction]:
     yield from _accepted(state, name, event, now)
 
 
-def unreadable(event: Unreadable) -> Iterator[Instruction]:
-    """Not a job: kept for people, and answered when at least its id could be read."""
+def unreadable(state: State, event: Unreadable) -> Iterator[Instruction]:
+    """Not a job: kept for people, and answered when its id could be read and means no other job.
+
+    The first of an id stands: whoever sends nonsense under it later must not be able to end it.
+    """
     letter = DeadLetter(
         tenant=event.tenant,
         job=event.job or "unknown",
@@ -54,7 +57,7 @@ def unreadable(event: Unreadable) -> Iterator[Instruction]:
         data=event.frame.data,
         delivery=event.delivery,
     )
-    if event.job is None:
+    if event.job is None or _stands(state, key(event.tenant, event.job)):
         yield letter
         return
     yield Finish(
@@ -85,6 +88,11 @@ def found(state: State, event: Found, now: float) -> Iterator[Instruction]:
     job.worker_class, job.seconds = event.worker_class, expected.seconds
     state.fleet.occupy(event.worker_class, expected.seconds)
     placing.watch(state, job, now)
+
+
+def _stands(state: State, name: str) -> bool:
+    """Whether a job of this name was accepted, held here or given back to wait in the stream."""
+    return name in state.jobs or name in state.first_seen
 
 
 def _repeated(known: Job, event: Arrival) -> Iterator[Instruction]:

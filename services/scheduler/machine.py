@@ -84,7 +84,7 @@ class Machine:
             case Arrival():
                 return arrivals.arrived(self._state, event, now)
             case Unreadable():
-                return arrivals.unreadable(event)
+                return arrivals.unreadable(self._state, event)
             case Found():
                 return arrivals.found(self._state, event, now)
             case Placed():
@@ -151,7 +151,7 @@ class Machine:
                 job = self._state.jobs.get(key(asked.tenant, asked.job))
                 if job is not None and job.pending == asked:
                     job.retry_at = now + self._state.policy.retry
-                elif job is None and asked.delivery is not None:
+                elif asked.delivery is not None and (job is None or job.delivery != asked.delivery):
                     yield Return(asked.delivery, self._state.policy.retry)
             case DeadLetter(delivery=int() as delivery):
                 yield Return(delivery, self._state.policy.retry)

@@ -16,6 +16,7 @@ from services.scheduler.instructions import (
     DeadLetter,
     Finish,
     Place,
+    Return,
 )
 from services.scheduler.machine import Machine
 from services.scheduler.policy import Policy
@@ -29,6 +30,11 @@ from tests.services.scheduler_house import SHA, card, finished, only, place, sub
 @pytest.fixture
 def machine() -> Machine:
     return Machine()
+
+
+def nonsense(job: str) -> Unreadable:
+    """A frame of tenant `default` that has an id and is no job."""
+    return Unreadable(9, "default", "operator", Frame(b"{}", SHA), "body: missing", job=job)
 
 
 def test_a_frame_that_names_no_job_is_a_dead_letter(machine: Machine) -> None:
@@ -47,6 +53,44 @@ def test_a_broken_job_with_a_readable_id_gets_a_record_too(machine: Machine) -> 
     assert (failed.tenant, failed.job, failed.status) == ("t", "j9", Status.FAILED)
     assert failed.failure.code == "EL-1101"
     assert failed.letter is not None
+
+
+def test_nonsense_under_the_id_of_a_waiting_job_is_only_a_dead_letter(machine: Machine) -> None:
+    machine.handle(submitted("j1", delivery=1), 0.0)
+
+    [letter] = machine.handle(nonsense("j1"), 0.1)
+
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.delivery) == ("malformed", 9)
+    assert len(only(Place, machine.handle(card("w1"), 0.2))) == 1
+
+
+def test_nonsense_under_the_id_of_a_running_job_is_only_a_dead_letter(machine: Machine) -> None:
+    machine.handle(card("w1"), 0.0)
+    place(machine, submitted("j1", delivery=1))
+
+    [letter] = machine.handle(nonsense("j1"), 0.1)
+
+    assert isinstance(letter, DeadLetter)
+    assert machine.unfinished == 1
+
+
+def test_nonsense_under_the_id_of_another_tenants_job_is_answered(machine: Machine) -> None:
+    machine.handle(submitted("j1", delivery=1, tenant="other"), 0.0)
+
+    [failed] = machine.handle(nonsense("j1"), 0.1)
+
+    assert isinstance(failed, Finish)
+    assert failed.tenant == "default"
+
+
+def test_an_answer_to_nonsense_that_was_refused_comes_back_though_a_job_came(
+    machine: Machine,
+) -> None:
+    [failed] = machine.handle(nonsense("j1"), 0.0)
+    machine.handle(submitted("j1", delivery=10), 0.1)
+
+    assert machine.handle(Unperformed(failed, "away"), 0.2) == [Return(9, 0.5)]
 
 
 def test_a_job_that_comes_too_late_expires_without_running(machine: Machine) -> None:
