@@ -14,7 +14,8 @@ from services.scheduler.instructions import (
 )
 from services.scheduler.job import Job
 from services.scheduler.state import State
-from shared.contracts.errors import InvalidMessage, SuiteError, UnsupportedOperator
+from shared.contracts import subjects
+from shared.contracts.errors import InvalidMessage, JobIdReused, SuiteError, UnsupportedOperator
 from shared.contracts.subjects import Stream
 from shared.contracts.v1.jobs import Status
 from shared.operators.catalog import CATALOG
@@ -52,9 +53,11 @@ def unreadable(state: State, event: Unreadable) -> Iterator[Instruction]:
         kind=event.kind,
         stream=Stream.JOBS,
         reason="malformed",
+        code=InvalidMessage.code,
         message=event.reason,
         digest=event.frame.digest,
         data=event.frame.data,
+        subject=event.subject,
         delivery=event.delivery,
     )
     if event.job is None or _stands(state, key(event.tenant, event.job)):
@@ -176,8 +179,10 @@ def _reused(event: Arrival, first: str) -> DeadLetter:
         kind=event.job.body.kind,
         stream=Stream.JOBS,
         reason="job_id_reused",
+        code=JobIdReused.code,
         message=f"job id came with digest {event.frame.digest}; it first came with {first}",
         digest=event.frame.digest,
         data=event.frame.data,
+        subject=subjects.job(event.job.tenant, event.job.body.kind),
         delivery=event.delivery,
     )

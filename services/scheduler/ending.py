@@ -13,6 +13,7 @@ from services.scheduler.instructions import (
 )
 from services.scheduler.job import ENDING, WAITING, Job
 from services.scheduler.state import State
+from shared.contracts import subjects
 from shared.contracts.errors import (
     DeadlineExceeded,
     JobCancelled,
@@ -76,9 +77,12 @@ def exhausted(state: State, job: Job, told: str, now: float) -> Finish:
         kind=job.kind,
         stream=Stream.RUN,
         reason="attempts",
+        code=error.code,
         message=str(error),
         digest=job.frame.digest,
         data=job.frame.data,
+        subject=subjects.run(job.worker_class, job.kind),
+        attempts=job.attempt,
     )
     return _finish(state, job, Status.FAILED, error, now, letter)
 

@@ -39,6 +39,7 @@ class Unreadable:
     frame: Frame
     reason: str
     job: str | None = None
+    subject: str = ""  # as it came, fit for people only
 
 
 @dataclass(frozen=True, slots=True)

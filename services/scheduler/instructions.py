@@ -32,9 +32,12 @@ class DeadLetter:
     kind: str
     stream: str
     reason: str  # one token, part of the subject
+    code: str  # of the error catalogue
     message: str
     digest: str
     data: bytes
+    subject: str  # where the job was when it died
+    attempts: int = 1  # placements, or the one submission
     delivery: int | None = None
 
 

@@ -41,7 +41,8 @@ def read(delivery: int, subject: str, given: Frame) -> tuple[JobSubmitted, Deman
     try:
         tenant, kind = _addressed(subject)
     except ValueError as error:
-        return Unreadable(delivery, UNKNOWN, UNKNOWN, given, f"subject {subject[:200]!r}: {error}")
+        told = f"subject {subject[:200]!r}: {error}"
+        return Unreadable(delivery, UNKNOWN, UNKNOWN, given, told, subject=subject)
     text: bytes = b""
     try:
         text, head = _message(given.data)
@@ -50,7 +51,7 @@ def read(delivery: int, subject: str, given: Frame) -> tuple[JobSubmitted, Deman
         return job, demand.of(job, head)
     except Exception as error:  # foreign bytes
         told = str(error) if isinstance(error, InvalidMessage) else records.describe(error)
-        return Unreadable(delivery, tenant, kind, given, told, job=_id(text))
+        return Unreadable(delivery, tenant, kind, given, told, _id(text), subject)
 
 
 def reread(data: bytes) -> tuple[JobSubmitted, Demand]:

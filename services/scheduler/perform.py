@@ -167,6 +167,9 @@ class Performer:
                 "El-Job": name,
                 "El-Kind": letter.kind,
                 "El-Digest": letter.digest,
+                "El-Code": letter.code,
+                "El-Attempts": str(letter.attempts),
+                "El-Subject": _printable(letter.subject),
                 "El-Error": _printable(letter.message),
             },
         )

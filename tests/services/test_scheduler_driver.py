@@ -136,6 +136,9 @@ async def test_a_token_that_no_subject_may_hold_stops_nobody(
         await drained(bus)
 
     assert letter.headers["El-Job"] == "unknown.unknown"
+    assert letter.headers["El-Code"] == "EL-1101"
+    assert letter.headers["El-Attempts"] == "1"
+    assert letter.headers["El-Subject"] == subject
     assert letter.data == frame.encode(job("j0"))
     assert record.status is Status.SUCCEEDED
 

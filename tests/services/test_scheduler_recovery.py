@@ -132,6 +132,8 @@ def test_a_job_that_kills_every_worker_becomes_a_dead_letter(machine: Machine) -
     assert (failed.status, failed.failure.code) == (Status.FAILED, "EL-1301")
     assert failed.letter is not None
     assert (failed.letter.reason, failed.letter.data) == ("attempts", arrival.frame.data)
+    assert (failed.letter.code, failed.letter.attempts) == (failed.failure.code, failed.attempt)
+    assert failed.letter.subject == "el.v1.run.cpu.operator"
 
 
 def test_a_scheduler_that_stood_still_blames_no_worker(machine: Machine) -> None:
@@ -170,6 +172,7 @@ def test_an_id_that_comes_with_other_bytes_is_a_dead_letter_and_the_first_stands
 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.delivery) == ("job_id_reused", 2)
+    assert (letter.code, letter.subject) == ("EL-1204", "el.v1.job.default.operator")
     assert machine.unfinished == 1
 
 
