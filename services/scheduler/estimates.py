@@ -1,6 +1,7 @@
 """What a job or a model would cost on each class: contracts joined with the cost model."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from services.scheduler.demand import Demand
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, StepTime
@@ -73,6 +74,11 @@ class Estimates:
         return next((one for one in held if one.artifact.sha256 == body.artifact), None)
 
 
+def ms(seconds: float) -> str:
+    """A time for people: milliseconds with three significant digits and without exponent."""
+    return f"{Decimal(f'{seconds * 1e3:.3g}'):f} ms"
+
+
 def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:
     """Time of a variant on a class: measured there, else computed from its steps, else guessed."""
     mine = sorted(
@@ -84,7 +90,7 @@ def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:
     one, many = (cost.estimate(_work(variant, rows), known) for rows in (1, BATCH))
     traced = bool(_trace(variant))
     source = _source(known) if traced else Source.PRIOR
-    told = f"{source} on {known.device} {one.low * 1e3:.3g} to {one.high * 1e3:.3g} ms"
+    told = f"{ms(one.low)} to {ms(one.high)}, {source} on {known.device}"
     return Line(
         seconds=one.typical,
         per_row=cost.seconds_per_row(one.typical, many.typical, BATCH),
@@ -114,7 +120,7 @@ def _measured(points: list[Latency]) -> Line:
     rows = last.batch - first.batch
     slope = max(0.0, (last.p50 - first.p50) / rows) if rows else first.p50 / first.batch
     seconds = max(first.p50 - slope * (first.batch - 1), 0.0)
-    told = f"measured on {first.device} {first.p50 * 1e3:.3g} ms at batch {first.batch}"
+    told = f"{ms(first.p50)} at batch {first.batch}, measured on {first.device}"
     return Line(seconds, slope, seconds, slope, Source.MEASURED, told)
 
 

@@ -56,5 +56,20 @@ def _choice(one: Candidate, line: Line, ordered: list[Candidate]) -> RouteChoice
         seconds=line.seconds,
         seconds_per_row=line.per_row,
         measured=line.source is Source.MEASURED,
-        reason=f"{assign.reason(one, ordered)}; {line.told}",
+        reason=_reason(one, line, ordered),
     )
+
+
+def _reason(one: Candidate, line: Line, ordered: list[Candidate]) -> str:
+    """What is known of a class, each fact once, and the nearest rival with its own time."""
+    told = f"{one.worker_class} {line.told}{_bound(one)}"
+    rival = next((other for other in ordered if other is not one), None)
+    if rival is None:
+        return f"{told}; no rival"
+    place = "next" if one is ordered[0] else "behind"
+    time = f"{estimates.ms(rival.seconds)} ({rival.source}{_bound(rival)})"
+    return f"{told}; {place} {rival.worker_class} with {time}"
+
+
+def _bound(one: Candidate) -> str:
+    return "" if one.certain else f", judged by its bound of {estimates.ms(one.bound)}"
