@@ -1,7 +1,6 @@
 """What a job or a model would cost on each class: contracts joined with the cost model."""
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from services.scheduler.demand import Demand
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, StepTime
@@ -9,7 +8,7 @@ from shared.contracts.v1.models import Latency, ModelManifest, Variant
 from shared.contracts.v1.workers import DeviceProfile, Measure
 from shared.operators.spec import Cost
 from shared.placement import assign, cost, hardware
-from shared.placement.assign import Candidate
+from shared.placement.assign import Candidate, ms
 from shared.placement.cost import StepWork, Work
 from shared.placement.hardware import DeviceFigures, Figure, Source
 
@@ -72,11 +71,6 @@ class Estimates:
             return manifest.variant(body.variant or "") if manifest else None
         held = (variant for one in self.models.values() for variant in one.variants)
         return next((one for one in held if one.artifact.sha256 == body.artifact), None)
-
-
-def ms(seconds: float) -> str:
-    """A time for people: milliseconds with three significant digits and without exponent."""
-    return f"{Decimal(f'{seconds * 1e3:.3g}'):f} ms"
 
 
 def line(variant: Variant, worker_class: str, known: DeviceFigures) -> Line:

@@ -67,9 +67,9 @@ def _reason(one: Candidate, line: Line, ordered: list[Candidate]) -> str:
     if rival is None:
         return f"{told}; no rival"
     place = "next" if one is ordered[0] else "behind"
-    time = f"{estimates.ms(rival.seconds)} ({rival.source}{_bound(rival)})"
+    time = f"{assign.ms(rival.seconds)} ({rival.source}{_bound(rival)})"
     return f"{told}; {place} {rival.worker_class} with {time}"
 
 
 def _bound(one: Candidate) -> str:
-    return "" if one.certain else f", judged by its bound of {estimates.ms(one.bound)}"
+    return "" if one.certain else f", judged by its bound of {assign.ms(one.bound)}"

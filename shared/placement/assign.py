@@ -2,6 +2,7 @@
 reason."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 from shared.placement.hardware import CPU_CLASS, Source
@@ -10,6 +11,11 @@ SWITCH_GAIN = 0.15  # share a rival must be faster by before a standing choice i
 SPILL = 8.0  # times slower that a class may be and still relieve a full one: it adds an eighth
 PRIOR, MEASURED = Source.PRIOR, Source.MEASURED  # Python 3.11 takes 0.2 us to look one up
 NO_QUEUES: Mapping[str, float] = {}
+
+
+def ms(seconds: float) -> str:
+    """A time for people: milliseconds with three significant digits and without exponent."""
+    return f"{Decimal(f'{seconds * 1e3:.3g}'):f} ms"
 
 
 class Candidate(NamedTuple):
@@ -67,13 +73,13 @@ class Reason(NamedTuple):
         return f"{told}; next {rival.worker_class} in {self._told(rival)}"
 
     def _told(self, one: Candidate) -> str:
-        bound = "" if one.certain else f", judged by its bound of {one.bound * 1e3:.3g} ms"
+        bound = "" if one.certain else f", judged by its bound of {ms(one.bound)}"
         return f"{self._finish(one)} ({one.source}{bound})"
 
     def _finish(self, one: Candidate) -> str:
         wait = self._wait(one)
-        queue = f" with {wait * 1e3:.3g} ms of queue" if wait else ""
-        return f"{(wait + one.seconds) * 1e3:.3g} ms{queue}"
+        queue = f" with {ms(wait)} of queue" if wait else ""
+        return f"{ms(wait + one.seconds)}{queue}"
 
     def _wait(self, one: Candidate) -> float:
         return self.waits.get(one.worker_class, 0.0)

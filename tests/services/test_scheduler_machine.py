@@ -61,7 +61,7 @@ def test_a_job_is_placed_on_the_class_that_lives(machine: Machine) -> None:
         attempt=1,
         digest=arrival.frame.digest,
         data=arrival.frame.data,
-        reason="cpu ends in 1e+03 ms (prior); no rival",
+        reason="cpu ends in 1000 ms (prior); no rival",
         delivery=1,
         replaces=None,
     )

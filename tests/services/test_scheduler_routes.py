@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from services.scheduler import estimates
 from services.scheduler.events import (
     ModelGone,
     WorkerGone,
@@ -16,6 +15,7 @@ from services.scheduler.instructions import (
 )
 from services.scheduler.machine import Machine
 from shared.contracts.v1.models import Route
+from shared.placement import assign
 from tests.services.scheduler_house import card, manifest, only, profile
 
 
@@ -63,7 +63,7 @@ def test_a_route_orders_classes_by_what_was_measured(routed: Callable[[], Route]
     ],
 )
 def test_milliseconds_have_three_digits_and_no_exponent(seconds: float, told: str) -> None:
-    assert estimates.ms(seconds) == told
+    assert assign.ms(seconds) == told
 
 
 def test_a_class_that_dies_leaves_the_route(machine: Machine, routed: Callable[[], Route]) -> None:
