@@ -3,8 +3,8 @@
 1,000 jobs of ten tenants wait while eight classes of four workers each are full; then every end of
 a job frees room for one placement, and one more job arrives.
 
-The same decisions are made in several runs. What interrupts one of them (a timer tick of a virtual
-machine takes 50 us and more, a neighbour its time slice) interrupts another decision in the next
+The same decisions are made in several runs. What interrupts one of them (a timer tick, a
+neighbour's time slice) interrupts another decision in the next
 run, so beside the percentiles of everything stand those of each decision's median over the runs.
 """
 

@@ -1,8 +1,7 @@
 """The CPU backend: BLAS and scipy where they are faster, the operator's reference everywhere else.
 
-A dense activation may lie in memory column by column. Measured with OpenBLAS 0.3.31 on one AVX-512
-core, 1024 x 1024 weights: ``weight @ x.T`` takes 0.55 ms for 8 rows, ``x @ weight.T`` 1.03 ms, and
-the transposed result is already what the next product wants; only a download restores row order.
+A dense activation may lie in memory column by column: a product is taken as ``weight @ x.T``, its
+transposed result is already what the next product wants, and only a download restores row order.
 """
 
 from collections.abc import Callable, Mapping

@@ -162,13 +162,18 @@ class Loaded:
             for port, kind in outputs.items():
                 shapes.require_room(f"{step.outputs[port]!r} of step {step.name!r}", kind)
                 known[step.outputs[port]] = kind
-            plan.append(self._planned(step, bound, attributes, dead[step.name]))
+            plan.append(self._planned(step, spec, bound, attributes, dead[step.name]))
         return tuple(plan)
 
     def _planned(
-        self, step: Step, types: Types, attributes: Attributes, dead: tuple[str, ...]
+        self,
+        step: Step,
+        spec: OperatorSpec,
+        types: Types,
+        attributes: Attributes,
+        dead: tuple[str, ...],
     ) -> Planned:
-        spec, call, weights = catalog.spec(step.operator), None, dict[str, Any]()
+        call, weights = None, dict[str, Any]()
         if self.backend.supports(spec, types):
             call = self._prepared(spec, types, attributes)
             held = self.network.weights

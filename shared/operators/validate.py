@@ -30,8 +30,7 @@ def call(spec: OperatorSpec, inputs: Types, attributes: Attributes) -> Attribute
 class Passed:
     """`call` for a backend that is asked the same again and again: what has passed, passes.
 
-    A step of a network is checked once per batch size. Measured with gemm_f32 on one core: 1.3 µs
-    for a known call, 7.4 µs for a check.
+    Operator jobs repeat a call with the same types; looking it up is less work than checking it.
     """
 
     def __init__(self) -> None:

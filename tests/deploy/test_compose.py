@@ -54,6 +54,30 @@ def test_gpu_worker_gets_the_render_node_and_numeric_groups_and_nothing_else() -
     assert "/dev/kfd" not in str(gpu)
 
 
+def test_broker_of_the_compose_stack_keeps_what_the_local_one_promises() -> None:
+    promises = (
+        "max_payload", "max_pending", "max_connections", "write_deadline", "ping_interval",
+        "feature_flags", "sync_interval", "max_buffered_msgs", "max_buffered_size",
+    )  # fmt: skip
+
+    local, compose = (
+        _settings(ROOT / f"ops/{file}") for file in ("nats/server.conf", "images/nats.conf")
+    )
+
+    assert {name: compose[name] for name in promises} == {name: local[name] for name in promises}
+
+
+def _settings(file: Path) -> dict[str, str]:
+    """Lines of a nats-server file as name and value; comments and braces of blocks are left out."""
+    lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
+    return {
+        name: value.strip(": ")
+        for name, _, value in (line.partition(" ") for line in lines)
+        for name in [name.rstrip(":")]
+        if value
+    }
+
+
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_every_service_has_its_packages_named_for_the_image(service: str) -> None:
     folder = service.replace("-", "_")
