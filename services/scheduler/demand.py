@@ -8,10 +8,10 @@ from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Tens
 from shared.operators import catalog
 from shared.operators.spec import OperatorSpec, Types
 from shared.placement.cost import StepWork, Work
-from shared.tensors import header
+from shared.tensors import header, layouts
 from shared.tensors.dtypes import Dtype
 from shared.tensors.header import Entry, Header
-from shared.tensors.layouts import Layout, TensorType
+from shared.tensors.layouts import SPARSE, Layout, TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _operator(
         cost = spec.cost(given, attributes)
     except (ValueError, KeyError, TypeError):  # wrong call: the worker answers with the detail
         return Demand(Work((), upload=moved, repeat=body.repeat))
-    sparse = any(kind.layout is Layout.CSR for kind in given.values())
+    sparse = any(kind.layout in SPARSE for kind in given.values())
     back = sum(_dense_bytes(kind) for kind in outputs.values())
     return Demand(Work((StepWork(cost, sparse),), moved, back, body.repeat))
 
@@ -87,12 +87,13 @@ def _laid_out(name: str, value: object, stored: dict[str, Entry]) -> TensorType:
     """The type of a tensor kept in parts; its parts leave `stored`."""
     if not isinstance(value, dict):
         raise ValueError(f"layout of {name!r} is {value!r:.80}")
-    parts = [part for part in stored if part.startswith(f"{name}.")]
-    nonzeros = stored[f"{name}.indices"].shape[0] if f"{name}.indices" in stored else None
-    for part in parts:
-        del stored[part]
+    layout, dtype = Layout(value["layout"]), Dtype(value.get("dtype", "f32"))
+    parts = [stored.pop(f"{name}.{part}") for part in layouts.parts_of(layout, dtype)]
+    held = {part.name.removeprefix(f"{name}."): part for part in parts}
+    count = prod(held["values"].shape) if "values" in held else 0  # the padding of SELL included
     shape = header.require_shape(name, value["shape"])
-    return TensorType(Layout(value["layout"]), Dtype(value.get("dtype", "f32")), shape, nonzeros)
+    nbytes = sum(part.end - part.start for part in parts)
+    return layouts.described(layout, dtype, shape, nbytes, count)
 
 
 def _end(value: object) -> int:
@@ -115,8 +116,8 @@ def _referred(refs: Mapping[str, TensorRef]) -> int:
 
 def _ref_type(ref: TensorRef) -> TensorType:
     layout, dtype = Layout(ref.layout), Dtype(ref.dtype)
-    nonzeros = ref.blob.size // (4 + dtype.itemsize) if layout is Layout.CSR else None
-    return TensorType(layout, dtype, ref.shape, nonzeros)
+    stored = ref.blob.size // (4 + dtype.itemsize)  # as if each had an index of its own
+    return layouts.described(layout, dtype, ref.shape, ref.blob.size, stored)
 
 
 def _dense_bytes(kind: TensorType) -> int:

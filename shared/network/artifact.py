@@ -12,7 +12,7 @@ from shared.network import shapes
 from shared.network.graph import Network, Step
 from shared.operators.dims import MAX_RANK
 from shared.operators.spec import Attributes, Scalar
-from shared.tensors import check, container, header
+from shared.tensors import container, header, requirements
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
@@ -108,7 +108,7 @@ def _type(entry: object, name: str) -> TensorType:
 
 
 def _size(value: object, name: str) -> int:
-    if type(value) is not int or not 0 <= value <= check.MAX_INDEX:
+    if type(value) is not int or not 0 <= value <= requirements.MAX_INDEX:
         raise ValueError(f"input {name} has a dimension {value!r}; only the first may be open")
     return value
 

@@ -9,7 +9,7 @@ import numpy as np
 from shared.network.graph import Network, Step
 from shared.operators import catalog, validate
 from shared.operators.spec import Attributes, Cost, OperatorSpec, Types
-from shared.tensors.layouts import Layout, Tensor, TensorType
+from shared.tensors.layouts import SPARSE, Tensor, TensorType
 
 MAX_STEPS = 10_000
 MAX_ELEMENTS = 2**28  # of one value at batch 1; 1 GiB of float32, more than a card of 8 GiB likes
@@ -107,8 +107,11 @@ def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
     largest = max(read, key=lambda weight: weight.size, default=None)
     if largest is None or largest.size == 0:
         return 0.0
-    elements = largest.parts["codes" if largest.layout is Layout.INT8_CHANNEL else "values"]
-    return 1.0 - int(np.count_nonzero(elements)) / largest.size
+    if "codes" in largest.parts:
+        return 1.0 - int(np.count_nonzero(largest.parts["codes"])) / largest.size
+    if largest.layout in SPARSE:
+        return 1.0 - (largest.type.nonzeros or 0) / largest.size
+    return 1.0 - int(np.count_nonzero(largest.parts["values"])) / largest.size
 
 
 def _check_names(network: Network) -> None:

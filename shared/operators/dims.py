@@ -66,17 +66,18 @@ def nbytes(kind: TensorType) -> int:
     least = _LEAST_RANK.get(kind.layout, 2)
     if len(shape) < least:
         raise ValueError(f"{kind.layout} needs {least} dimensions or more, got shape {shape}")
+    if kind.stored_bytes is not None:
+        return kind.stored_bytes
     match kind.layout:
         case Layout.DENSE:
             return prod(shape) * kind.dtype.itemsize
-        case Layout.CSR:
-            stored = kind.nonzeros or 0
-            return 4 * (shape[0] + 1) + stored * (4 + kind.dtype.itemsize)
+        case Layout.CSR:  # as if it had wide indices: what is not known is not counted short
+            return 4 * (shape[0] + 1) + (kind.nonzeros or 0) * (4 + kind.dtype.itemsize)
         case Layout.INT8_CHANNEL:
             return prod(shape) + 4 * shape[0]
         case Layout.SPIKE_BITS:
             return 4 * prod(shape[:-1]) * -(-shape[-1] // WORD_BITS)
-    raise ValueError(f"the bytes of {kind.layout} depend on its group, which a type has not")
+    raise ValueError(f"the bytes of {kind.layout} do not follow from its shape; give them")
 
 
 def traffic(inputs: Iterable[TensorType], outputs: Iterable[TensorType]) -> float:

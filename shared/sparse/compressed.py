@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from shared.tensors import check
+from shared.tensors import check, requirements
 from shared.tensors.dtypes import F32, I32, Dtype
 from shared.tensors.layouts import Layout, Tensor
 
@@ -62,8 +62,10 @@ def compress(matrix: F32, *, axis: Axis = Axis.ROWS) -> Compressed:
         raise ValueError(f"a sparse matrix has two dimensions, got shape {matrix.shape}")
     oriented = matrix if axis is Axis.ROWS else matrix.T
     lines, places = np.nonzero(oriented)
-    if places.size > check.MAX_INDEX:
-        raise ValueError(f"at most {check.MAX_INDEX} elements can be stored, got {places.size}")
+    if places.size > requirements.MAX_INDEX:
+        raise ValueError(
+            f"at most {requirements.MAX_INDEX} elements can be stored, got {places.size}"
+        )
     indptr = np.zeros(oriented.shape[0] + 1, dtype=np.int32)
     np.cumsum(np.bincount(lines, minlength=oriented.shape[0]), out=indptr[1:])
     rows, cols = matrix.shape
@@ -152,7 +154,7 @@ def from_scipy(
     """
     if matrix.dtype != np.float32:
         raise ValueError(f"values must be float32, got {matrix.dtype}; convert them first")
-    if max(matrix.nnz, *matrix.shape) > check.MAX_INDEX:
+    if max(matrix.nnz, *matrix.shape) > requirements.MAX_INDEX:
         raise ValueError(f"{matrix.shape} with {matrix.nnz} elements does not fit int32 indices")
     axis = Axis.ROWS if matrix.format == "csr" else Axis.COLUMNS
     rows, cols = matrix.shape

@@ -18,7 +18,7 @@ import numpy as np
 from shared.tensors import check, dtypes, header
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.header import Buffer, Entry
-from shared.tensors.layouts import PARTS, Layout, Tensor
+from shared.tensors.layouts import Layout, Tensor, parts_of
 
 _LAYOUTS = "layouts"
 _Stored = dict[str, tuple[Dtype, Array]]
@@ -142,10 +142,10 @@ def _assembled(name: str, value: object, stored: _Stored) -> Tensor:
         raise ValueError(f"{_LAYOUTS} entry {name!r} needs a layout and a shape")
     layout = _layout_named(name, value["layout"])
     dtype = _dtype_named(name, value.get("dtype", Dtype.F32))
-    for part in PARTS[layout]:
+    for part in parts_of(layout, dtype):
         if f"{name}.{part}" not in stored:
             raise ValueError(f"tensor {name!r} of layout {layout} lacks {name}.{part}")
-    parts = {part: stored.pop(f"{name}.{part}")[1] for part in PARTS[layout]}
+    parts = {part: stored.pop(f"{name}.{part}")[1] for part in parts_of(layout, dtype)}
     return _checked(name, Tensor(layout, dtype, header.require_shape(name, value["shape"]), parts))
 
 

@@ -16,43 +16,78 @@ class Layout(StrEnum):
 
     DENSE = "dense"
     CSR = "csr"
+    CSC = "csc"
+    BLOCK = "block"
+    SELL = "sell"
+    BITMASK = "bitmask"
+    NM = "nm"
     INT8_CHANNEL = "int8_channel"
     INT4_GROUP = "int4_group"
     SPIKE_BITS = "spike_bits"
 
 
+SLICE = 64  # rows of a SELL slice: the wavefront of GCN
+COMPACT = 2**16  # indices below this may be stored as u16
+
+# Stored elements of a sparse layout are f32, f16, or i8 with a scale: see `parts_of`. Indices are
+# i32, or u16 when the axis they number has at most COMPACT places. Element k of place p of a SELL
+# tensor (row order[p]) lies at starts[p // SLICE] + SLICE k + p % SLICE, for k below lengths[p].
 PARTS: dict[Layout, tuple[str, ...]] = {
     Layout.DENSE: ("values",),  # shape
-    Layout.CSR: ("indptr", "indices", "values"),  # (rows + 1,) i32, (nnz,) i32, (nnz,)
+    Layout.CSR: ("indptr", "indices", "values"),  # (rows + 1,) i32, (nnz,), (nnz,)
+    Layout.CSC: ("indptr", "indices", "values"),  # (cols + 1,) i32, (nnz,), (nnz,)
+    # (rows of blocks + 1,) i32, (blocks,), (blocks, height, width)
+    Layout.BLOCK: ("indptr", "indices", "values"),
+    # (slices + 1,) i32, (rows,) i32, (rows,) i32, (stored,), (stored,)
+    Layout.SELL: ("starts", "lengths", "order", "indices", "values"),
+    # (rows, ceil(cols / 32)) u32, (rows + 1,) i32, (nnz,)
+    Layout.BITMASK: ("words", "starts", "values"),
+    # (2,) i32: n of m; (rows, ceil(kept / 2)) u8, two places in their group to a byte; (rows, kept)
+    Layout.NM: ("pattern", "positions", "values"),
     Layout.INT8_CHANNEL: ("codes", "scale"),  # (rows, cols) i8, (rows, 1) f32
     Layout.INT4_GROUP: ("codes", "scale"),  # (rows, cols / 2) u8, (rows, cols / group) f32
     Layout.SPIKE_BITS: ("words",),  # (..., ceil(n / 32)) u32, bit i of word w is neuron 32 w + i
 }
+SPARSE = frozenset({Layout.CSR, Layout.CSC, Layout.BLOCK, Layout.SELL, Layout.BITMASK, Layout.NM})
+
+
+def parts_of(layout: Layout, dtype: Dtype) -> tuple[str, ...]:
+    """Names of the arrays of a tensor; stored codes of 8 bits (I8) bring a `scale`.
+
+    The scale is float32: (blocks, 1) for BLOCK, else (lines, 1), a line being a column for CSC and
+    a row for every other layout.
+    """
+    scaled = layout in SPARSE and dtype is Dtype.I8
+    return (*PARTS[layout], "scale") if scaled else PARTS[layout]
 
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """What is known of a tensor without its values; enough for shape inference and cost.
 
-    A `None` in `shape` is the batch dimension; `nonzeros` is given for sparse layouts alone.
+    A `None` in `shape` is the batch dimension. `nonzeros` counts the stored elements of a sparse
+    layout; `stored_bytes` is given where the bytes of all parts do not follow from the shape.
     """
 
     layout: Layout
     dtype: Dtype
     shape: tuple[int | None, ...]
     nonzeros: int | None = None
+    stored_bytes: int | None = None
 
     def with_batch(self, batch: int) -> "TensorType":
         """The same type with every open dimension set to `batch`."""
         shape = tuple(batch if size is None else size for size in self.shape)
-        return TensorType(self.layout, self.dtype, shape, self.nonzeros)
+        return TensorType(self.layout, self.dtype, shape, self.nonzeros, self.stored_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
     """A layout and the arrays that it names. `dtype` is the element type a reader sees.
 
-    For INT8_CHANNEL and INT4_GROUP that is F32: the value of an element is code × scale.
+    For INT8_CHANNEL and INT4_GROUP that is F32: the value of an element is code × scale. For the
+    sparse layouts `dtype` says how values are stored: F32, F16, or I8, where again an element is
+    code × scale.
     """
 
     layout: Layout
@@ -73,8 +108,13 @@ class Tensor:
     @property
     def type(self) -> TensorType:
         """Everything but the values."""
-        nonzeros = self.parts["indices"].size if self.layout is Layout.CSR else None
-        return TensorType(self.layout, self.dtype, self.shape, nonzeros)
+        return described(self.layout, self.dtype, self.shape, self.nbytes, self._stored())
+
+    def _stored(self) -> int:
+        """Stored elements of a sparse layout; the padding of SELL is none."""
+        if self.layout is Layout.SELL:
+            return int(self.parts["lengths"].view(np.int32).sum(dtype=np.int64))
+        return self.parts["values"].size if self.layout in SPARSE else 0
 
     @property
     def values(self) -> Array:
@@ -86,6 +126,16 @@ class Tensor:
         if self.layout is not Layout.DENSE:
             raise ValueError(f"a {self.layout} tensor has no plain array; convert it first")
         return self.parts["values"]
+
+
+def described(
+    layout: Layout, dtype: Dtype, shape: tuple[int, ...], nbytes: int, stored: int
+) -> TensorType:
+    """The type of a tensor of whose parts only the bytes and the stored elements are known."""
+    if layout in SPARSE:
+        return TensorType(layout, dtype, shape, stored, nbytes)
+    sized = layout is Layout.INT4_GROUP
+    return TensorType(layout, dtype, shape, None, nbytes if sized else None)
 
 
 def dense(array: Array, dtype: Dtype | None = None) -> Tensor:

@@ -100,7 +100,7 @@ def test_spike_bits_count_whole_words() -> None:
 
 
 def test_bytes_of_grouped_integers_need_the_group() -> None:
-    with pytest.raises(ValueError, match="depend on its group"):
+    with pytest.raises(ValueError, match="do not follow from its shape"):
         nbytes(TensorType(Layout.INT4_GROUP, F32, (4, 8)))
 
 
