@@ -8,12 +8,11 @@ from math import prod
 import numpy as np
 import pyopencl as cl
 
+from services.gpu_worker import laid_out
 from services.gpu_worker.device import Device, trouble
 from services.gpu_worker.memory import Block, Memory
 from shared.tensors.dtypes import Array
-from shared.tensors.layouts import Layout, Tensor, TensorType
-
-CODE_PITCH = 16  # rows of INT8 codes start at multiples of this, so that 16 load at once
+from shared.tensors.layouts import Tensor, TensorType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +30,7 @@ class Part:
 
 @dataclass(slots=True, eq=False)
 class DeviceTensor:
-    """A tensor whose parts are buffers. Rows of INT8 codes are padded to CODE_PITCH with zeros."""
+    """A tensor whose parts are buffers, laid out as `laid_out` says."""
 
     type: TensorType
     parts: Mapping[str, Part]
@@ -56,11 +55,6 @@ class DeviceTensor:
         if self.released:
             raise ValueError(f"a released tensor of shape {self.shape} was used")
         return self.parts[part].block.buffer
-
-
-def pitch(cols: int) -> int:
-    """Bytes from one row of INT8 codes to the next."""
-    return -(-cols // CODE_PITCH) * CODE_PITCH
 
 
 class Residency:
@@ -92,7 +86,7 @@ class Residency:
         """Copy a tensor to the device; raises like `Memory.allocate`."""
         for part in tensor.parts.values():  # the zeros of a sparse tensor are not numbered
             self._device.limits.check_elements(part.size)
-        arrays = {name: _laid_out(tensor, name) for name in tensor.parts}
+        arrays = laid_out.arrays(tensor)
         parts: dict[str, Part] = {}
         resident = DeviceTensor(tensor.type, parts)
         try:
@@ -122,9 +116,7 @@ class Residency:
             ]
             self.download_seconds = _seconds(events)
         kind = tensor.type
-        if kind.layout is Layout.INT8_CHANNEL:
-            arrays["codes"] = np.ascontiguousarray(arrays["codes"][:, : tensor.shape[1]])
-        return Tensor(kind.layout, kind.dtype, tensor.shape, arrays)
+        return Tensor(kind.layout, kind.dtype, tensor.shape, laid_out.host_parts(arrays, kind))
 
     def release(self, tensor: DeviceTensor) -> None:
         """Free a tensor's memory; releasing twice is harmless."""
@@ -142,12 +134,3 @@ class Residency:
 def _seconds(events: Iterable[cl.Event]) -> float:
     """Time of finished copies together, by the device's clock."""
     return sum((event.profile.end - event.profile.start) * 1e-9 for event in events)
-
-
-def _laid_out(tensor: Tensor, name: str) -> Array:
-    """The array of a part as the kernels want it: contiguous, rows of codes padded."""
-    array: Array = np.asarray(tensor.parts[name], order="C")
-    if tensor.layout is Layout.INT8_CHANNEL and name == "codes":
-        cols = tensor.shape[1]
-        return np.pad(array, ((0, 0), (0, pitch(cols) - cols)))
-    return array

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from services.gpu_worker.backend import OpenCLBackend
+from services.gpu_worker.laid_out import pitch
 from services.gpu_worker.limits import LimitExceeded
 from services.gpu_worker.memory import IDLE_SHARE, OutOfDeviceMemory
-from services.gpu_worker.residency import pitch
 from shared.contracts.errors import DeviceFailed
 from shared.operators.catalog import spec
 from shared.tensors.dtypes import Array, Dtype

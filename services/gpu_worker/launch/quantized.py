@@ -1,8 +1,8 @@
 """Launches of products with weights of few bits."""
 
+from services.gpu_worker.laid_out import CODE_PITCH, pitch
 from services.gpu_worker.launch import blocks
 from services.gpu_worker.launch.call import Call
-from services.gpu_worker.residency import CODE_PITCH, pitch
 
 
 def gemm_i8(call: Call) -> None:
