@@ -1,5 +1,6 @@
 """Source text of the OpenCL kernels, found by operator name; nothing here knows a device."""
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -24,15 +25,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 NAMES: tuple[str, ...] = tuple(name for names in FAMILIES.values() for name in names)
 
-
-PRELUDE = "prelude.cl"
-_INCLUDE = f'#include "{PRELUDE}"\n'
+_INCLUDE = re.compile(r'^#include "(\w+\.cl)"\n', re.M)
 
 
 @cache
 def source(name: str) -> str:
-    """OpenCL C 1.2 text of an operator's file, the prelude in place of the line that includes it:
-    a driver has no folder to look for it.
+    """OpenCL C 1.2 text of an operator's file. What several share lies in this folder and stands
+    in place of the line that includes it: a driver has no folder to look for it.
 
     Raises:
         ValueError: no kernel has this name.
@@ -50,12 +49,13 @@ def digest(name: str) -> str:
 
 
 def _included(text: str, name: str) -> str:
-    """The text with the prelude; a compiler still numbers the lines of either file by itself."""
-    before, include, after = text.partition(_INCLUDE)
-    if not include:
-        return text
-    line = before.count("\n") + 2
-    return f'{before}#line 1 "{PRELUDE}"\n{_text(PRELUDE)}#line {line} "{name}"\n{after}'
+    """The text with what it includes; a compiler still numbers the lines of each file by itself."""
+
+    def inserted(found: re.Match[str]) -> str:
+        line = text.count("\n", 0, found.end()) + 1
+        return f'#line 1 "{found[1]}"\n{_text(found[1])}#line {line} "{name}"\n'
+
+    return _INCLUDE.sub(inserted, text)
 
 
 def _text(*path: str) -> str:
