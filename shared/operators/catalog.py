@@ -15,7 +15,15 @@ from shared.operators.elementwise import (
 )
 from shared.operators.quantized import GEMM_I8
 from shared.operators.shape import RESHAPE, TRANSPOSE
-from shared.operators.sparse import SPMM_CSR
+from shared.operators.sparse import (
+    SDDMM_CSR,
+    SPMM_BITMASK,
+    SPMM_BLOCK,
+    SPMM_CSC,
+    SPMM_CSR,
+    SPMM_NM,
+    SPMM_SELL,
+)
 from shared.operators.spec import OperatorSpec
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
 
@@ -23,6 +31,12 @@ CATALOG: tuple[OperatorSpec, ...] = (
     GEMM_F32,
     GEMM_I8,
     SPMM_CSR,
+    SPMM_CSC,
+    SPMM_BLOCK,
+    SPMM_SELL,
+    SPMM_NM,
+    SPMM_BITMASK,
+    SDDMM_CSR,
     LIF_STEP,
     STDP_UPDATE,
     RELU,

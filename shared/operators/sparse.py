@@ -1,42 +1,42 @@
-"""Products with sparse weights."""
+"""Products with sparse weights: one operator per layout, all with the same meaning.
 
-from collections.abc import Iterator
+A stored element takes part even when it is zero; an element that is not stored takes no part, so
+NaN in x opposite to it does not show. The values of a weight are f32, f16, or i8 with a scale.
+"""
 
-import numpy as np
+from functools import partial
 
-from shared.operators import dims, fused, samples
+from shared.operators import dims, fused, sparse_cases, sparse_gradient
 from shared.operators.spec import (
     Attribute,
     Attributes,
-    Case,
     Cost,
     OperatorSpec,
     Port,
-    Scalar,
     Tensors,
     Tolerance,
     Types,
 )
-from shared.sparse import compressed
+from shared.sparse import triplets
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 
+VALUES = (Dtype.F32, Dtype.F16, Dtype.I8)
 
-def spmm_csr(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
+
+def spmm(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """y = activation(weight x + bias), or its transpose when the batch comes first.
 
-    Products and sums are float64 and y is rounded once. An element that is not stored takes no
-    part: NaN in x opposite to it does not show.
+    Products and sums are float64 and y is rounded once.
     """
-    weight = compressed.from_tensor(inputs["weight"])
-    x: F32 = inputs["x"].values.view(np.float32)
+    weight, x = inputs["weight"], inputs["x"].values.view("<f4")
     if attributes["batch_first"]:
-        return {"y": dense(fused.finish(compressed.spmm(weight, x.T).T, inputs, attributes))}
-    columns = fused.finish(compressed.spmm(weight, x).T, inputs, attributes)
+        return {"y": dense(fused.finish(triplets.product(weight, x.T).T, inputs, attributes))}
+    columns = fused.finish(triplets.product(weight, x).T, inputs, attributes)
     return {"y": dense(columns.T)}
 
 
-def spmm_csr_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+def spmm_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
     """weight (rows, cols), x (cols, n), bias (rows,) give y (rows, n); turned if batch_first."""
     rows, cols = dims.matrix(inputs, "weight")
     n = _batch(inputs, attributes)
@@ -46,7 +46,7 @@ def spmm_csr_types(inputs: Types, attributes: Attributes) -> dict[str, TensorTyp
     return {"y": dims.f32(n, rows) if turned else dims.f32(rows, n)}
 
 
-def spmm_csr_cost(inputs: Types, attributes: Attributes) -> Cost:
+def spmm_cost(inputs: Types, attributes: Attributes) -> Cost:
     """2 nonzeros n flops for the product, rows n each for bias and relu."""
     rows, _ = dims.matrix(inputs, "weight")
     n = _batch(inputs, attributes)
@@ -54,71 +54,73 @@ def spmm_csr_cost(inputs: Types, attributes: Attributes) -> Cost:
     return Cost(float(flops), dims.traffic(inputs.values(), [dims.f32(rows, n)]))
 
 
-def spmm_csr_cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Rows without elements, rows with very many, one column of x, no column at all."""
-    for name, rows, cols, n, share in (
-        ("one_column", 33, 65, 1, 0.2),
-        ("one_element", 1, 1, 1, 1.0),
-        ("odd_sizes", 19, 37, 5, 0.3),
-        ("whole_tiles", 64, 128, 64, 0.1),
-        ("large", 130, 300, 17, 0.1),
-        ("nothing_stored", 5, 7, 3, 0.0),
-        ("everything_stored", 9, 11, 4, 1.0),
-        ("empty_batch", 5, 7, 0, 0.5),
-    ):
-        inputs = {"weight": _weight(rng, rows, cols, share), "x": samples.normal(rng, cols, n)}
-        yield Case(name, inputs)
-        turned = inputs | {"x": samples.normal(rng, n, cols), "bias": samples.normal(rng, rows)}
-        attributes: dict[str, Scalar] = {"batch_first": True, "activation": "relu"}
-        yield Case(f"{name}_batch_first_bias_relu", turned, attributes)
-    yield Case("uneven_rows", {"weight": _uneven(rng), "x": samples.normal(rng, 700, 3)})
-    x = samples.normal(rng, 4, 3)
-    yield Case("repeated_columns", {"weight": _repeated(), "x": x})
-    yield Case("nan_in_one_column", {"weight": _repeated(), "x": samples.with_nan(x, 1, 2)})
-    yield Case("nan_opposite_to_nothing", {"weight": _repeated(), "x": samples.with_nan(x, 2, 0)})
-
-
 def _batch(inputs: Types, attributes: Attributes) -> int:
     first, second = dims.matrix(inputs, "x")
     return first if attributes["batch_first"] else second
 
 
-def _weight(rng: np.random.Generator, rows: int, cols: int, share: float) -> Tensor:
-    values: F32 = samples.weight(rng, rows, cols).values.astype(np.float32)
-    values[rng.random((rows, cols)) >= share] = 0.0
-    return compressed.to_tensor(compressed.compress(values))
+def _spmm(layout: Layout) -> OperatorSpec:
+    """The product with weights of one layout."""
+    return OperatorSpec(
+        name=f"spmm_{layout}",
+        inputs=(Port("weight", layout, VALUES), Port("x"), fused.BIAS),
+        outputs=(Port("y"),),
+        infer=spmm_types,
+        reference=spmm,
+        cost=spmm_cost,
+        cases=partial(sparse_cases.spmm, layout),
+        attributes=(
+            Attribute("batch_first", bool, False, "x is (n, cols) and y (n, rows)"),
+            fused.ACTIVATION,
+        ),
+        tolerance=Tolerance(rtol=1e-5, atol=1e-6),
+        gradient=sparse_gradient.spmm,
+    )
 
 
-def _uneven(rng: np.random.Generator) -> Tensor:
-    """Row lengths 700, 0, 1, 65, 0: longer than a work-group, empty, last row empty."""
-    values = np.zeros((5, 700), dtype=np.float32)
-    for row, length in ((0, 700), (2, 1), (3, 65)):
-        columns = rng.permutation(700)[:length]
-        values[row, columns] = rng.standard_normal(length, dtype=np.float32) / np.sqrt(length)
-    return compressed.to_tensor(compressed.compress(values))
+SPMM_CSR = _spmm(Layout.CSR)
+SPMM_CSC = _spmm(Layout.CSC)
+SPMM_BLOCK = _spmm(Layout.BLOCK)
+SPMM_SELL = _spmm(Layout.SELL)
+SPMM_BITMASK = _spmm(Layout.BITMASK)
+SPMM_NM = _spmm(Layout.NM)
 
 
-def _repeated() -> Tensor:
-    """Row 0 has columns 3, 1, 3 in this order: unsorted, and the two at column 3 add up."""
-    parts = {
-        "indptr": np.array([0, 3, 3, 4], dtype=np.int32),
-        "indices": np.array([3, 1, 3, 0], dtype=np.int32),
-        "values": np.array([1.0, -2.0, 0.5, 4.0], dtype=np.float32),
-    }
-    return Tensor(Layout.CSR, Dtype.F32, (3, 4), parts)
+def sddmm_csr(inputs: Tensors, _: Attributes) -> dict[str, Tensor]:
+    """values[e] = a[row(e)] · b[column(e)] for every stored element e of the pattern.
+
+    Products and sums are float64 and each value is rounded once; what the pattern stores as values
+    does not matter. The gradient of a sparse weight is of this form.
+    """
+    a: F32 = inputs["a"].values.view("<f4")
+    b: F32 = inputs["b"].values.view("<f4")
+    places = triplets.of(inputs["pattern"])
+    return {"values": dense(sparse_gradient.sampled(places, a, b).astype("<f4"))}
 
 
-SPMM_CSR = OperatorSpec(
-    name="spmm_csr",
-    inputs=(Port("weight", Layout.CSR), Port("x"), fused.BIAS),
-    outputs=(Port("y"),),
-    infer=spmm_csr_types,
-    reference=spmm_csr,
-    cost=spmm_csr_cost,
-    cases=spmm_csr_cases,
-    attributes=(
-        Attribute("batch_first", bool, False, "x is (n, cols) and y (n, rows)"),
-        fused.ACTIVATION,
-    ),
-    tolerance=Tolerance(rtol=1e-5, atol=1e-6),
+def sddmm_csr_types(inputs: Types, _: Attributes) -> dict[str, TensorType]:
+    """pattern (rows, cols), a (rows, k), b (cols, k) give values (nonzeros,)."""
+    rows, cols = dims.matrix(inputs, "pattern")
+    k = dims.matrix(inputs, "a")[1]
+    dims.require(inputs, "a", (rows, k), f"for pattern {(rows, cols)}")
+    dims.require(inputs, "b", (cols, k), f"for pattern {(rows, cols)} and a {(rows, k)}")
+    return {"values": dims.f32(inputs["pattern"].nonzeros or 0)}
+
+
+def sddmm_csr_cost(inputs: Types, attributes: Attributes) -> Cost:
+    """2 nonzeros k flops."""
+    _, k = dims.matrix(inputs, "a")
+    (made,) = sddmm_csr_types(inputs, attributes).values()
+    return Cost(float(2 * dims.elements(made) * k), dims.traffic(inputs.values(), [made]))
+
+
+SDDMM_CSR = OperatorSpec(
+    name="sddmm_csr",
+    inputs=(Port("pattern", Layout.CSR, VALUES), Port("a"), Port("b")),
+    outputs=(Port("values"),),
+    infer=sddmm_csr_types,
+    reference=sddmm_csr,
+    cost=sddmm_csr_cost,
+    cases=sparse_cases.sddmm,
+    tolerance=Tolerance(rtol=1e-5, atol=1e-5),
 )

@@ -13,6 +13,8 @@ Scalar = bool | int | float | str | tuple[int, ...]
 Attributes = Mapping[str, Scalar]
 Tensors = Mapping[str, Tensor]
 Types = Mapping[str, TensorType]
+# (inputs, complete attributes, gradients of the loss by output port) -> gradients by input port
+Gradient = Callable[[Tensors, Attributes, Tensors], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class OperatorSpec:
     `name` is one word everywhere: spec, kernel file and function, launcher, bench id, log field.
     `infer` maps input types to output types and raises ValueError for shapes that do not fit.
     `reference` is the definition (numpy); `cases` covers edges: empty, one row, odd sizes.
+    `gradient` goes backwards through one call, for training; None where nobody has written it.
     """
 
     name: str
@@ -83,6 +86,7 @@ class OperatorSpec:
     cases: Callable[[np.random.Generator], Iterator[Case]]
     attributes: tuple[Attribute, ...] = ()
     tolerance: Tolerance = Tolerance()
+    gradient: Gradient | None = None
 
 
 class Resident(Protocol):

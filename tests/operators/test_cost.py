@@ -7,7 +7,7 @@ from shared.operators.catalog import CATALOG, spec
 from shared.operators.dims import nbytes
 from shared.operators.spec import Attributes, Cost, OperatorSpec
 from shared.tensors.dtypes import Dtype
-from shared.tensors.layouts import Layout, TensorType
+from shared.tensors.layouts import SPARSE, Layout, TensorType
 
 F32 = Dtype.F32
 
@@ -50,6 +50,25 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         {"batch_first": True},
         98,
         272,
+    ),
+    # the other layouts alike: 2·5·7 flops; 50 bytes as told, 4·3·7 for x, 4·4·7 for y
+    *(
+        (
+            f"spmm_{layout}",
+            {"weight": TensorType(layout, F32, (4, 3), 5, 50), "x": dense(3, 7)},
+            {},
+            70,
+            246,
+        )
+        for layout in sorted(SPARSE - {Layout.CSR})
+    ),
+    # 2·5·6 flops; 60 bytes of pattern, 4·4·6 for a, 4·3·6 for b, 4·5 values
+    (
+        "sddmm_csr",
+        {"pattern": TensorType(Layout.CSR, F32, (4, 3), 5, 60), "a": dense(4, 6), "b": dense(3, 6)},
+        {},
+        60,
+        248,
     ),
     # 6 per neuron; v, current, v_next, spikes
     ("lif_step", {"v": dense(2, 5), "current": dense(2, 5)}, {"decay": 0.5}, 60, 160),
