@@ -1,0 +1,133 @@
+"""Products of sparse and dense matrices in numpy, scipy, MKL and torch; a side of `bench sparse`.
+
+Runs in a virtual environment of its own that has these libraries. MKL is driven through its
+inspector-executor interface: the handle is made, hinted and optimised once, before any timing.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+
+from ops.bench import contender
+from ops.bench.contender import Call
+
+NON_TRANSPOSE, GENERAL, ROW_MAJOR, ZERO_BASED, MANY_CALLS = 10, 20, 101, 0, 100_000
+
+
+class Description(ctypes.Structure):
+    """`struct matrix_descr` of mkl_spblas.h."""
+
+    _fields_ = [("type", ctypes.c_int), ("mode", ctypes.c_int), ("diag", ctypes.c_int)]
+
+
+class MklCsr:
+    """A float32 CSR matrix in MKL; the arrays are kept alive with it."""
+
+    def __init__(self, library: ctypes.CDLL, matrix: scipy.sparse.csr_array, columns: int) -> None:
+        self._library, self._columns = library, columns
+        self._rows, self._cols = matrix.shape
+        self._parts = (matrix.indptr.astype("i4"), matrix.indices.astype("i4"), matrix.data)
+        self._handle, self._kind = ctypes.c_void_p(), Description(GENERAL, 0, 0)
+        indptr, indices, values = (part.ctypes.data_as(ctypes.c_void_p) for part in self._parts)
+        ends = ctypes.c_void_p(self._parts[0].ctypes.data + 4)
+        self._check(
+            library.mkl_sparse_s_create_csr(
+                *(ctypes.byref(self._handle), ZERO_BASED, self._rows, self._cols),
+                *(indptr, ends, indices, values),
+            )
+        )
+        self._hint()
+        self._check(library.mkl_sparse_optimize(self._handle))
+
+    def multiply(self, x: np.ndarray, y: np.ndarray) -> None:
+        """y = A x for x (cols,) or (cols, columns), row-major."""
+        one, zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
+        left, right = (a.ctypes.data_as(ctypes.c_void_p) for a in (x, y))
+        if self._columns == 1:
+            self._check(
+                self._library.mkl_sparse_s_mv(
+                    NON_TRANSPOSE, one, self._handle, self._kind, left, zero, right
+                )
+            )
+            return
+        self._check(
+            self._library.mkl_sparse_s_mm(
+                *(NON_TRANSPOSE, one, self._handle, self._kind, ROW_MAJOR, left),
+                *(self._columns, self._columns, zero, right, self._columns),
+            )
+        )
+
+    def _hint(self) -> None:
+        if self._columns == 1:
+            self._check(
+                self._library.mkl_sparse_set_mv_hint(
+                    self._handle, NON_TRANSPOSE, self._kind, MANY_CALLS
+                )
+            )
+        else:
+            self._check(
+                self._library.mkl_sparse_set_mm_hint(
+                    *(self._handle, NON_TRANSPOSE, self._kind, ROW_MAJOR),
+                    *(self._columns, MANY_CALLS),
+                )
+            )
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise RuntimeError(f"MKL answers with status {status}")
+
+    def __del__(self) -> None:
+        self._library.mkl_sparse_destroy(self._handle)
+
+
+def prepare(case: Mapping[str, object]) -> dict[str, Call]:
+    """Calls by library for the matrix in a file."""
+    with np.load(str(case["file"])) as held:
+        shape = tuple(held["shape"])
+        matrix = scipy.sparse.csr_array(
+            (held["values"], held["indices"], held["indptr"]), shape=shape
+        )
+        x = held["x"]
+    columns = x.shape[1]
+    whole = matrix.toarray()
+    flat = x[:, 0].copy() if columns == 1 else x
+    y = np.empty((shape[0], columns), np.float32)
+    handle = MklCsr(_mkl(), matrix, columns)
+    handle.multiply(flat, y)
+    np.testing.assert_allclose(y, matrix @ x, rtol=1e-3, atol=1e-4)
+    return {
+        "numpy dense": lambda: whole @ flat,
+        "scipy csr": lambda: matrix @ flat,
+        "mkl csr": lambda: handle.multiply(flat, y),
+    } | _torch(matrix, flat)
+
+
+def _torch(matrix: scipy.sparse.csr_array, x: np.ndarray) -> dict[str, Call]:
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    parts = (matrix.indptr.astype("i4"), matrix.indices.astype("i4"), matrix.data)
+    held = torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=matrix.shape)
+    dense = torch.from_numpy(x)
+    return {"torch csr": lambda: held @ dense}
+
+
+def _mkl() -> ctypes.CDLL:
+    """The library of the package `mkl`, which lies in the environment's own folder."""
+    (found,) = Path(sys.prefix, "lib").glob("libmkl_rt.so*")
+    return ctypes.CDLL(str(found))
+
+
+def facts() -> dict[str, str]:
+    """Versions of what is measured."""
+    return {name: metadata.version(name) for name in ("numpy", "scipy", "mkl", "torch")}
+
+
+if __name__ == "__main__":
+    contender.serve(prepare, facts)
