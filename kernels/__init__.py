@@ -7,8 +7,16 @@ from importlib import resources
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dense": ("gemm_f32",),
-    "quantized": ("gemm_i8",),
-    "sparse": ("spmm_csr",),
+    "quantized": ("gemm_i8", "gemm_i4"),
+    "sparse": (
+        "sddmm_csr",
+        "spmm_bitmask",
+        "spmm_block",
+        "spmm_csc",
+        "spmm_csr",
+        "spmm_nm",
+        "spmm_sell",
+    ),
     "spiking": ("lif_step", "stdp_update"),
     "elementwise": (
         "add",

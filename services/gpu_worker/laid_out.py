@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.gpu_worker import nibbles, sparse_forms
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Layout, Tensor, TensorType
 
@@ -70,4 +71,7 @@ def _trim_codes(parts: Arrays, kind: TensorType) -> dict[str, Array]:
 
 FORMS: dict[Layout, Form] = {
     Layout.INT8_CHANNEL: Form(_widen_codes, _trim_codes),
+    Layout.INT4_GROUP: Form(nibbles.pair_rows, nibbles.split_rows),
+    Layout.CSC: Form(sparse_forms.by_rows, sparse_forms.by_columns),
+    Layout.NM: Form(sparse_forms.in_runs, sparse_forms.without_runs),
 }

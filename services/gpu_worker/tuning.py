@@ -19,9 +19,17 @@ class Tuning:
     code_xrows: tuple[int, ...]  # the same where the weight is made of codes
     wrows: int  # rows of the weight per block
     tile_from: int | None  # rows of x from which tiles in local memory pay; None: never
-    columns_from: int  # columns of x from which spmm_csr reads them as vectors
-    column_vecs: tuple[int, ...]  # columns per work-item and load, ascending
+    columns_from: int  # columns of x from which sparse products read them as vectors
+    column_vecs: tuple[int, ...]  # columns per load of a sparse product, ascending
+    spans: tuple[int, ...]  # loads of x per element of a sparse weight, ascending
     lanes_per_row: tuple[int, ...]  # work-items per sparse row, ascending; near its mean length
+    row_batches: tuple[int, ...]  # columns that they sum up at once, ascending
+    words: bool  # whether stored values below 32 bits are read by whole words
+    uniform_from: int | None  # columns of x from which a group is one sparse row; None: never
+    uniform_vecs: tuple[int, ...]  # columns per load then, ascending
+    block_batches: tuple[int, ...]  # as row_batches, for weights in blocks
+    tall: int  # rows of a block per work-item
+    uniform_tall: int  # the same where a group is one sparse row
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -29,11 +37,17 @@ class Tuning:
         starts = {
             *self.xrows,
             *self.code_xrows,
+            *self.row_batches,
             self.columns_from,
             *self.column_vecs,
             self.tile_from or 1,
         }
         return tuple(sorted(starts))
+
+    def block_vecs(self, n: int) -> tuple[int, ...]:
+        """Columns per load of products with weights in blocks, for n columns of x."""
+        whole_groups = self.uniform_from is not None and n >= self.uniform_from
+        return (1,) if whole_groups else self.column_vecs  # more would not fit scalar registers
 
 
 CARD = Tuning(
@@ -47,7 +61,15 @@ CARD = Tuning(
     tile_from=17,
     columns_from=4,
     column_vecs=(4,),
+    spans=(1,),
     lanes_per_row=(4, 8, 16, 32, 64),
+    row_batches=(1, 2),
+    words=True,
+    uniform_from=64,
+    uniform_vecs=(1, 2, 4),
+    block_batches=(1,),  # two leave a SIMD five waves
+    tall=4,
+    uniform_tall=16,
 )
 PROCESSOR = Tuning(
     group=64,
@@ -60,7 +82,15 @@ PROCESSOR = Tuning(
     tile_from=None,
     columns_from=8,
     column_vecs=(8, 16),
+    spans=(1, 2, 4),
     lanes_per_row=(1,),
+    row_batches=(1, 2, 4),
+    words=False,
+    uniform_from=None,
+    uniform_vecs=(),
+    block_batches=(1, 2, 4),
+    tall=4,
+    uniform_tall=4,
 )
 
 
