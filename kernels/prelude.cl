@@ -1,4 +1,4 @@
-// What the products gemm_f32 and gemm_i8 share: how y (n, m) is cut, and how x is read.
+// What the products gemm_f32, gemm_i8 and gemm_i4 share: how y (n, m) is cut, and how x is read.
 // kernels.source puts this text where they include it.
 //
 // Tiles (TILED 1) stage DEPTH columns of x and W in local memory; a work-item owns 4 rows x (4 + 4)
@@ -130,5 +130,39 @@ static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
 #else
 #define FOLD(sum) fold4(sum)
 #endif
+#endif
+
+// Write the XROWS x WROWS outputs of a block, each the sum over the lanes that share the block.
+#if LANES == 1
+#define FINISH_BLOCK(sum, row, col) \
+    _Pragma("unroll") \
+    for (int i = 0; i < XROWS; ++i) \
+        _Pragma("unroll") \
+        for (int j = 0; j < WROWS; ++j) FINISH(sum[i][j], row + i, col + j)
+#else
+// Lays a lane's sums where the others see them; + 1: the sums below hit different banks.
+static void share(float sum[XROWS][WROWS], __local float partial[XROWS * WROWS][GROUP + 1])
+{
+    #pragma unroll
+    for (int i = 0; i < XROWS; ++i)
+        #pragma unroll
+        for (int j = 0; j < WROWS; ++j) partial[i * WROWS + j][get_local_id(0)] = sum[i][j];
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+// One output: the sum over the lanes of this work-item's block.
+static float over_lanes(__local const float* partial)
+{
+    const int first = get_local_id(0) / LANES * LANES;
+    float sum = 0.0f;
+    for (int i = 0; i < LANES; ++i) sum += partial[first + i];
+    return sum;
+}
+
+#define FINISH_BLOCK(sum, row, col) \
+    __local float partial[XROWS * WROWS][GROUP + 1]; \
+    share(sum, partial); \
+    for (int output = get_local_id(0) % LANES; output < XROWS * WROWS; output += LANES) \
+        FINISH(over_lanes(partial[output]), row + output / WROWS, col + output % WROWS)
 #endif
 #endif

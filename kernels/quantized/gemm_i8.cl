@@ -40,7 +40,7 @@ void gemm_i8(const int n, const int m, const int k, const int pitch, const int r
     __local float xs[DEPTH * XPITCH] __attribute__((aligned(16)));
     __local float ws[DEPTH * WPITCH] __attribute__((aligned(16)));
     const int item = get_local_id(0);
-    const int row0 = get_group_id(1) * TILE_ROWS, col0 = get_group_id(0) * TILE_COLS;
+    const int row0 = get_global_id(1) * TILE_ROWS, col0 = get_group_id(0) * TILE_COLS;
     const int right = item % ITEMS_ACROSS * 4, down = item / ITEMS_ACROSS * 4;
     float4 low[4], high[4];  // columns right.. and TILE_COLS / 2 + right..
 
@@ -145,25 +145,6 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
                 sum[i][j] += xs[i][at] * (float)((__global const char*)ws[j])[at];
         }
 
-#if LANES == 1
-    #pragma unroll
-    for (int i = 0; i < XROWS; ++i)
-        #pragma unroll
-        for (int j = 0; j < WROWS; ++j)
-            FINISH(sum[i][j], row + i, col + j);
-#else
-    __local float partial[XROWS * WROWS][GROUP + 1];  // + 1: the sums below hit different banks
-    #pragma unroll
-    for (int i = 0; i < XROWS; ++i)
-        #pragma unroll
-        for (int j = 0; j < WROWS; ++j) partial[i * WROWS + j][get_local_id(0)] = sum[i][j];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int output = lane; output < XROWS * WROWS; output += LANES) {
-        float whole_sum = 0.0f;
-        for (int i = 0; i < LANES; ++i)
-            whole_sum += partial[output][get_local_id(0) - lane + i];
-        FINISH(whole_sum, row + output / WROWS, col + output % WROWS);
-    }
-#endif
+    FINISH_BLOCK(sum, row, col);
 }
 #endif

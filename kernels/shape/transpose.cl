@@ -23,8 +23,8 @@ void transpose_matrix(const int rows, const int cols,
                       __global const uint* restrict x, __global uint* restrict y)
 {
     __local uint tile[TILE][TILE + 1];  // + 1: a column hits TILE different banks
-    const int down = (rows + TILE - 1) / TILE, batch = get_group_id(1) / down;
-    const int row0 = get_group_id(1) % down * TILE, col0 = get_group_id(0) * TILE;
+    const int down = (rows + TILE - 1) / TILE, batch = get_global_id(1) / down;
+    const int row0 = get_global_id(1) % down * TILE, col0 = get_group_id(0) * TILE;
     const int across = get_local_id(0) % TILE, first = get_local_id(0) / TILE;
     const int base = batch * rows * cols;
 

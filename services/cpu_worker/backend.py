@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.operators import validate
+from shared.operators import int4, validate
 from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
+from shared.quantization import affine
 from shared.sparse import compressed
 from shared.tensors import dtypes, layouts
 from shared.tensors.dtypes import F32, Array
@@ -33,7 +34,7 @@ class Packed:
     """A tensor of another layout, and the matrix that products use in its place."""
 
     tensor: Tensor
-    matrix: Any  # F32 for INT8 codes, scipy's csr_array for CSR, None for the other layouts
+    matrix: Any  # F32 for integer codes, scipy's csr_array for CSR, None for the other layouts
 
     @property
     def type(self) -> TensorType:
@@ -66,9 +67,7 @@ class CpuBackend:
 
     def download(self, resident: Held) -> Tensor:
         """The tensor in row order; a view when it already is."""
-        if isinstance(resident, Packed):
-            return resident.tensor
-        return layouts.dense(resident.array, resident.type.dtype)
+        return _tensor(resident)
 
     def release(self, resident: Held) -> None:
         """Nothing to do: memory goes with the last reference."""
@@ -107,6 +106,12 @@ class CpuBackend:
         """Nothing to wait for: `run` returns when the work is done."""
 
 
+def _tensor(held: Held) -> Tensor:
+    if isinstance(held, Packed):
+        return held.tensor
+    return layouts.dense(held.array, held.type.dtype)
+
+
 def _plain(array: Array) -> Plain:
     return Plain(TensorType(Layout.DENSE, dtypes.of(array), array.shape), array)
 
@@ -115,10 +120,13 @@ def _matrix(tensor: Tensor) -> Any:
     """The form of a packed weight that a product reads; None when it has no product.
 
     INT8 codes become float32 once: numpy has no integer product at BLAS speed, and every code is
-    exact in float32, so ``(x codes.T) * scale`` keeps its meaning.
+    exact in float32, so ``(x codes.T) * scale`` keeps its meaning. INT4 codes are multiplied by the
+    scales of their groups at once.
     """
     if tensor.layout is Layout.INT8_CHANNEL:
         return tensor.parts["codes"].astype(np.float32)
+    if tensor.layout is Layout.INT4_GROUP:
+        return affine.dequantize(tensor)
     if tensor.layout is Layout.CSR and tensor.dtype is dtypes.Dtype.F32:
         return compressed.to_scipy(compressed.from_tensor(tensor))
     return None
@@ -133,6 +141,16 @@ def _gemm_i8(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
     weight = _packed(inputs["weight"])
     product: F32 = np.asarray(weight.matrix @ _array(inputs["x"]).T)
     product *= weight.tensor.parts["scale"].view(np.float32)
+    return {"y": _finish(product, inputs, attributes).T}
+
+
+def _gemm_i4(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
+    """BLAS for float activations; the reference for bytes, whose sums are exact integers there."""
+    weight = _packed(inputs["weight"])
+    if attributes["x_bits"] == 8:
+        tensors = {port: _tensor(held) for port, held in inputs.items()}
+        return {"y": int4.gemm_i4(tensors, attributes)["y"].values}
+    product: F32 = np.asarray(weight.matrix @ _array(inputs["x"]).T)
     return {"y": _finish(product, inputs, attributes).T}
 
 
@@ -211,6 +229,7 @@ def _number(attributes: Attributes, name: str) -> float:
 _FAST: dict[str, Callable[[Mapping[str, Held], Attributes], Arrays]] = {
     "gemm_f32": _gemm_f32,
     "gemm_i8": _gemm_i8,
+    "gemm_i4": _gemm_i4,
     "spmm_csr": _spmm_csr,
     "lif_step": _lif_step,
     "stdp_update": _stdp_update,

@@ -18,6 +18,9 @@ class Tuning:
     xrows: tuple[int, ...]  # rows of x per block, ascending; the largest that x fills is used
     code_xrows: tuple[int, ...]  # the same where the weight is made of codes
     wrows: int  # rows of the weight per block
+    nibble_xrows: tuple[int, ...]  # as xrows, for codes of 4 bits
+    byte_xrows: tuple[int, ...]  # as xrows, for codes of 4 bits and activations of 8
+    nibble_wrows: int  # as wrows, for codes of 4 bits; even
     tile_from: int | None  # rows of x from which tiles in local memory pay; None: never
     columns_from: int  # columns of x from which sparse products read them as vectors
     column_vecs: tuple[int, ...]  # columns per load of a sparse product, ascending
@@ -37,6 +40,8 @@ class Tuning:
         starts = {
             *self.xrows,
             *self.code_xrows,
+            *self.nibble_xrows,
+            *self.byte_xrows,
             *self.row_batches,
             self.columns_from,
             *self.column_vecs,
@@ -58,6 +63,9 @@ CARD = Tuning(
     xrows=(1, 2),
     code_xrows=(1,),  # two rows of x beside 16 decoded codes leave a SIMD five waves
     wrows=2,
+    nibble_xrows=(1,),
+    byte_xrows=(1, 2),
+    nibble_wrows=4,  # two words: a load of x is used twice as often as with one
     tile_from=17,
     columns_from=4,
     column_vecs=(4,),
@@ -79,6 +87,9 @@ PROCESSOR = Tuning(
     xrows=(1, 4),
     code_xrows=(1, 4),
     wrows=4,
+    nibble_xrows=(1, 4),
+    byte_xrows=(1, 4),
+    nibble_wrows=4,
     tile_from=None,
     columns_from=8,
     column_vecs=(8, 16),

@@ -13,6 +13,7 @@ from shared.operators.elementwise import (
     SOFTMAX,
     TANH,
 )
+from shared.operators.int4 import GEMM_I4
 from shared.operators.quantized import GEMM_I8
 from shared.operators.shape import RESHAPE, TRANSPOSE
 from shared.operators.sparse import (
@@ -30,6 +31,7 @@ from shared.operators.spiking import LIF_STEP, STDP_UPDATE
 CATALOG: tuple[OperatorSpec, ...] = (
     GEMM_F32,
     GEMM_I8,
+    GEMM_I4,
     SPMM_CSR,
     SPMM_CSC,
     SPMM_BLOCK,

@@ -18,7 +18,15 @@ from shared.tensors.layouts import Tensor, TensorType
 
 CASES = [(spec, case) for spec in CATALOG for case in spec.cases(np.random.default_rng(20))]
 POCL = "Portable Computing Language"
-SERVED_BY_OPENCL = {"gemm_f32", "gemm_i8", "spmm_csr", "lif_step", "stdp_update", "transpose"}
+SERVED_BY_OPENCL = {
+    "gemm_f32",
+    "gemm_i8",
+    "gemm_i4",
+    "spmm_csr",
+    "lif_step",
+    "stdp_update",
+    "transpose",
+}
 SERVED_BY_OPENCL |= {"relu", "sigmoid", "tanh", "copy", "clip", "softmax", "add", "mul", "reshape"}
 
 

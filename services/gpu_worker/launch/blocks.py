@@ -1,4 +1,4 @@
-"""How the products gemm_f32 and gemm_i8 are cut: blocks of outputs, or tiles in local memory."""
+"""How dense and quantized products are cut: blocks of outputs, or tiles in local memory."""
 
 from services.gpu_worker.programs import Kernel
 from services.gpu_worker.tuning import Tuning
@@ -13,14 +13,14 @@ def xrows(choices: tuple[int, ...], n: int) -> int:
     return fitting[-1] if fitting else choices[0]
 
 
-def defines(tuning: Tuning, rows: int) -> dict[str, int | str]:
-    """Defines of the block kernels for blocks of `rows` rows of x."""
+def defines(tuning: Tuning, rows: int, wrows: int | None = None) -> dict[str, int | str]:
+    """Defines of the block kernels for blocks of `rows` rows of x and `wrows` of the weight."""
     return {
         "TILED": 0,
         "GROUP": tuning.group,
         "LANES": tuning.lanes,
         "XROWS": rows,
-        "WROWS": tuning.wrows,
+        "WROWS": wrows or tuning.wrows,
     }
 
 
@@ -29,9 +29,9 @@ def alignment(tuning: Tuning, cols: int, step: int) -> dict[str, int | str]:
     return {"ALIGNED": int(tuning.aligned and cols % step == 0)}
 
 
-def items(tuning: Tuning, rows: int, n: int, m: int) -> int:
-    """Work-items of a block kernel for an (n, m) output in blocks of `rows` rows of x."""
-    return -(-n // rows) * -(-m // tuning.wrows) * tuning.lanes
+def items(tuning: Tuning, rows: int, n: int, m: int, wrows: int | None = None) -> int:
+    """Work-items of a block kernel for an (n, m) output in blocks as `defines` has them."""
+    return -(-n // rows) * -(-m // (wrows or tuning.wrows)) * tuning.lanes
 
 
 def tile_items(kernel: Kernel, m: int) -> int:

@@ -1,8 +1,15 @@
 """Launches of products with weights of few bits."""
 
+import pyopencl as cl
+
+from services.gpu_worker import nibbles
 from services.gpu_worker.laid_out import CODE_PITCH, pitch
 from services.gpu_worker.launch import blocks
 from services.gpu_worker.launch.call import Call
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, TensorType
+
+BYTE_TILE = 64  # rows of x, and of the weight, per tile of gemm_i4_bytes
 
 
 def gemm_i8(call: Call) -> None:
@@ -25,3 +32,71 @@ def gemm_i8(call: Call) -> None:
     xrows = blocks.xrows(tuning.code_xrows, n)
     kernel = programs.kernel("gemm_i8", blocks.defines(tuning, xrows) | aligned, "gemm_i8_rows")
     kernel.launch(blocks.items(tuning, xrows, n, m), *sizes, *buffers)
+
+
+def gemm_i4(call: Call) -> None:
+    """Activations as they are, or rounded to bytes first; then tiles or blocks, as above."""
+    (n, k), (m, _) = call.inputs["x"].shape, call.inputs["weight"].shape
+    cut = nibbles.Cut(k, call.inputs["weight"].parts["scale"].shape[1])
+    if n * m == 0:  # an empty row cannot be read, not even to be left out
+        call.output("y")
+        return
+    sizes = (n, m, cut.steps, cut.shift, call.relu)
+    weight = (call.buffer("weight", "codes"), call.buffer("weight", "scale"), call.buffer("bias"))
+    if call.attributes["x_bits"] == 8:
+        _bytes(call, sizes, (*_rounded(call, cut), *weight, call.output("y")))
+    else:
+        _floats(call, sizes, (_spread(call, cut), *weight, call.output("y")))
+
+
+def _floats(call: Call, sizes: tuple[int, ...], buffers: tuple[cl.Buffer | None, ...]) -> None:
+    n, m, *_ = sizes
+    tuning, programs = call.gpu.tuning, call.gpu.programs
+    if tuning.tile_from is not None and n >= tuning.tile_from:
+        kernel = programs.kernel("gemm_i4", {})
+        kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
+        return
+    xrows, wrows = blocks.xrows(tuning.nibble_xrows, n), tuning.nibble_wrows
+    kernel = programs.kernel("gemm_i4", blocks.defines(tuning, xrows, wrows), "gemm_i4_rows")
+    kernel.launch(blocks.items(tuning, xrows, n, m, wrows), *sizes, *buffers)
+
+
+def _bytes(call: Call, sizes: tuple[int, ...], buffers: tuple[cl.Buffer | None, ...]) -> None:
+    n, m, *_ = sizes
+    tuning, programs = call.gpu.tuning, call.gpu.programs
+    if tuning.tile_from is not None and n >= tuning.tile_from:
+        kernel = programs.kernel("gemm_i4", {"BYTES": 1}, "gemm_i4_bytes")
+        groups, rows = -(-m // BYTE_TILE), -(-n // BYTE_TILE)
+        kernel.launch(groups * kernel.group, *sizes, *buffers, rows=rows)
+        return
+    xrows, wrows = blocks.xrows(tuning.byte_xrows, n), tuning.nibble_wrows
+    defines = blocks.defines(tuning, xrows, wrows) | {"BYTES": 1}
+    kernel = programs.kernel("gemm_i4", defines, "gemm_i4_bytes_rows")
+    kernel.launch(blocks.items(tuning, xrows, n, m, wrows), *sizes, *buffers)
+
+
+def _spread(call: Call, cut: nibbles.Cut) -> cl.Buffer | None:
+    """x with every group of columns filled up to whole steps; x itself where they are whole."""
+    n, k = call.inputs["x"].shape
+    x = call.buffer("x")
+    if cut.whole:
+        return x
+    columns = cut.steps * nibbles.STEP
+    spread = call.temporary(TensorType(Layout.DENSE, Dtype.F32, (n, columns)))
+    kernel = call.gpu.programs.kernel("gemm_i4", {"ROUND": 1}, "gemm_i4_spread")
+    kernel.launch(columns, cut.steps, k, cut.group, cut.width, x, spread, rows=n)
+    return spread
+
+
+def _rounded(call: Call, cut: nibbles.Cut) -> tuple[cl.Buffer, ...]:
+    """Bytes, where the sums of steps begin, and a scale: for every row of x."""
+    n, k = call.inputs["x"].shape
+    shapes = {Dtype.I8: (n, cut.steps * nibbles.STEP), Dtype.I32: (n, cut.steps), Dtype.F32: (n,)}
+    made = tuple(
+        call.temporary(TensorType(Layout.DENSE, dtype, shape)) for dtype, shape in shapes.items()
+    )
+    kernel = call.gpu.programs.kernel("gemm_i4", {"ROUND": 1}, "gemm_i4_round")
+    kernel.launch(
+        n * kernel.group, cut.steps, k, cut.group, max(cut.width, 1), call.buffer("x"), *made
+    )
+    return made

@@ -8,6 +8,7 @@ from services.gpu_worker.launch.call import Call
 LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "gemm_f32": dense.gemm_f32,
     "gemm_i8": quantized.gemm_i8,
+    "gemm_i4": quantized.gemm_i4,
     "spmm_csr": sparse.spmm_csr,
     "spmm_csc": sparse.spmm_csc,
     "spmm_block": sparse.spmm_block,

@@ -1,0 +1,45 @@
+"""Products with weights of 8 and 4 bits as a card launches them."""
+
+from collections.abc import Iterator
+
+from ops.bench.silicon.configuration import TILE, Configuration, Trip
+from services.gpu_worker import tuning
+from services.gpu_worker.launch import blocks
+
+WORD = 4  # bytes of a float
+BYTES_WIDE = 16  # codes of gemm_i8 per load
+STEP = 32  # columns of gemm_i4 per trip
+
+
+def configurations() -> Iterator[Configuration]:
+    """Tiles, blocks of every height, and what prepares the activations."""
+    yield from gemm_i8()
+    yield from gemm_i4()
+
+
+def gemm_i8() -> Iterator[Configuration]:
+    """Codes of one byte."""
+    card = tuning.CARD
+    for aligned in (1, 0):
+        yield Configuration("gemm_i8", "gemm_i8", {"ALIGNED": aligned}, TILE)
+        for rows in card.code_xrows:
+            defines = blocks.defines(card, rows) | {"ALIGNED": aligned}
+            trip = Trip(card.wrows * BYTES_WIDE, BYTES_WIDE * (card.wrows + rows * WORD))
+            yield Configuration("gemm_i8", "gemm_i8_rows", defines, trip=trip)
+
+
+def gemm_i4() -> Iterator[Configuration]:
+    """Codes of four bits with float activations, then with bytes."""
+    card = tuning.CARD
+    yield Configuration("gemm_i4", "gemm_i4", {}, TILE)
+    yield Configuration("gemm_i4", "gemm_i4_bytes", {"BYTES": 1}, TILE)
+    weight_bytes = card.wrows * (STEP // 2 + WORD)  # codes, and a scale per row
+    for rows in card.nibble_xrows:
+        trip = Trip(card.wrows * STEP, weight_bytes + rows * STEP * WORD)
+        yield Configuration("gemm_i4", "gemm_i4_rows", blocks.defines(card, rows), trip=trip)
+    for rows in card.byte_xrows:
+        defines = blocks.defines(card, rows) | {"BYTES": 1}
+        trip = Trip(card.wrows * STEP, weight_bytes + rows * (STEP + WORD))
+        yield Configuration("gemm_i4", "gemm_i4_bytes_rows", defines, trip=trip)
+    for entry in ("gemm_i4_round", "gemm_i4_spread"):
+        yield Configuration("gemm_i4", entry, {"ROUND": 1})
