@@ -128,7 +128,8 @@ def expand(matrix: Compressed) -> F32:
 def turned(matrix: Compressed, axis: Axis) -> Compressed:
     """The same matrix compressed along `axis`: CSR to CSC or back, sorted, in linear time.
 
-    Elements that share a place stay apart, in the order in which they were stored.
+    Elements that share a place stay apart, in the order in which they were stored. The parts are
+    trusted (see tensors.check).
 
     Raises:
         ValueError: the values are codes, whose scales belong to the lines of the old axis.
@@ -164,7 +165,12 @@ def canonical(matrix: Compressed, *, drop_zeros: bool = False) -> Compressed:
 
 
 def by_rows(matrix: Compressed) -> Compressed:
-    """The canonical CSR matrix of float32 values and int32 indices that packing starts from."""
+    """The canonical CSR matrix of float32 values and int32 indices that packing starts from.
+
+    Raises:
+        ValueError: the parts do not fit (see tensors.check).
+    """
+    to_tensor(matrix)
     wide = turned(widened(matrix), Axis.ROWS)
     return canonical(replace(wide, indices=wide.indices.astype(np.int32, copy=False)))
 

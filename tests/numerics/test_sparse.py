@@ -133,7 +133,7 @@ def test_misfits_are_refused() -> None:
         compressed.spmm(eye, np.ones((2, 1), np.float32))
     with pytest.raises(ValueError, match="expected csr or csc, got dense f32"):
         compressed.from_tensor(dense(np.eye(3, dtype=np.float32)))
-    with pytest.raises(ValueError, match="values must be float32, got float64"):
+    with pytest.raises(ValueError, match="values must be float32 or float16, got float64"):
         compressed.from_scipy(sparse.csr_array(np.eye(3)))
     with pytest.raises(ValueError, match=r"two dimensions, got shape \(3,\)"):
         compressed.compress(np.ones(3, np.float32))

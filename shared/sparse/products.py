@@ -1,0 +1,120 @@
+"""Products around a sparse matrix, and the gradients of y = W x + b. The matrix stays sparse.
+
+Products and sums are float64 and rounded once, where a result is float32. Elements that are not
+stored take no part: NaN opposite to them does not show.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.sparse import compressed, order
+from shared.sparse.compressed import F64, Axis, Compressed
+from shared.sparse.order import I64
+from shared.tensors.dtypes import F32
+
+CHUNK = 2**22  # products held at a time: 32 MiB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradients:
+    """Of a loss with respect to what y = W x + b is made of."""
+
+    values: F32  # (nonzeros,) of the stored elements of W, in their order, as a reader sees them
+    x: F32  # (cols, n)
+    bias: F32  # (rows,)
+
+
+def transposed(matrix: Compressed, x: F32) -> F64:
+    """The product of the transpose and a dense matrix; nothing is turned.
+
+    Args:
+        matrix: (rows, cols).
+        x: (rows, n) float32.
+
+    Returns:
+        (cols, n) float64.
+
+    Raises:
+        ValueError: x has not one row per row of the matrix.
+    """
+    return compressed.spmm(matrix.transposed, x)
+
+
+def sampled(pattern: Compressed, left: F32, right: F32) -> F64:
+    """The product left rightᵀ at the places of `pattern` only (SDDMM).
+
+    Args:
+        pattern: (rows, cols); its values do not matter.
+        left: (rows, k) float32.
+        right: (cols, k) float32.
+
+    Returns:
+        (nonzeros,) float64 in the order of the stored elements: left[row] · right[col].
+
+    Raises:
+        ValueError: left or right has another shape.
+    """
+    rows, cols = pattern.shape
+    if left.ndim != 2 or left.shape[0] != rows or right.shape != (cols, left.shape[1]):
+        wanted = f"left and right must be ({rows}, k) and ({cols}, k)"
+        raise ValueError(f"{wanted}, got {left.shape} and {right.shape}")
+    row, col = places(pattern)
+    wide, other = left.astype(np.float64), right.astype(np.float64)
+    found = np.empty(row.size, dtype=np.float64)
+    step = max(CHUNK // max(left.shape[1], 1), 1)
+    for start in range(0, found.size, step):
+        part = slice(start, start + step)
+        found[part] = np.einsum("ij,ij->i", wide[row[part]], other[col[part]])
+    return found
+
+
+def multiply(left: Compressed, right: Compressed) -> Compressed:
+    """The product of two sparse matrices.
+
+    Args:
+        left: (rows, k), any axis and value type.
+        right: (k, cols), any axis and value type.
+
+    Returns:
+        (rows, cols) CSR float32, canonical. A place where products meet is stored even if they
+        add to zero.
+
+    Raises:
+        ValueError: the inner sizes differ, or more elements than int32 can count.
+    """
+    if left.shape[1] != right.shape[0]:
+        raise ValueError(f"cannot multiply {left.shape} by {right.shape}")
+    wide, other = (
+        compressed.to_scipy(compressed.by_rows(matrix)).astype(np.float64)
+        for matrix in (left, right)
+    )
+    product = wide @ other
+    with np.errstate(over="ignore"):  # too large becomes infinite
+        return compressed.canonical(compressed.from_scipy(product.astype(np.float32)))
+
+
+def gradients(matrix: Compressed, x: F32, outer: F32) -> Gradients:
+    """Gradients of a loss through y = W x + b; dy/db is one for every column of x.
+
+    Elements that share a place have the same gradient each: moving either moves the sum.
+
+    Args:
+        matrix: W, (rows, cols).
+        x: (cols, n) float32.
+        outer: (rows, n) float32, the gradient of the loss with respect to y.
+
+    Raises:
+        ValueError: x or outer has another shape.
+    """
+    bias = outer.sum(axis=1, dtype=np.float64)
+    values, moved = sampled(matrix, outer, x), transposed(matrix, outer)
+    with np.errstate(over="ignore"):  # too large becomes infinite
+        return Gradients(*(made.astype(np.float32) for made in (values, moved, bias)))
+
+
+def places(matrix: Compressed) -> tuple[I64, I64]:
+    """(nonzeros,) row and (nonzeros,) column of every stored element, in their order."""
+    lines = order.lines(matrix.indptr).astype(np.int64)
+    others = matrix.indices.astype(np.int64)
+    return (lines, others) if matrix.axis is Axis.ROWS else (others, lines)
