@@ -16,8 +16,10 @@ LIMIT = 2 * 2**30  # [bytes] of all arrays in a file, unpacked
 ONLY = "x"  # what the one array of a .npy file is called where a name is needed
 
 
-def load(path: Path) -> dict[str, Array]:
+def load(path: Path, *, words: str | None = None) -> dict[str, Array]:
     """Read the arrays of a file by name; the array of a .npy file is named `x`.
+
+    Arrays hold numbers; those whose name ends in `words` may hold text.
 
     Raises:
         InvalidFile: it is neither format, is damaged, or holds Python objects.
@@ -37,7 +39,10 @@ def load(path: Path) -> dict[str, Array]:
         named = {ONLY: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
     except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise InvalidFile(f"{path}: {error}") from None
-    return {name: _native(path, name, array) for name, array in named.items()}
+    text = {name for name in named if words and name.endswith(words)}
+    return {
+        name: array if name in text else _native(path, name, array) for name, array in named.items()
+    }
 
 
 def tensors(path: Path) -> dict[str, Tensor]:

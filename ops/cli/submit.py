@@ -22,7 +22,8 @@ Model = Annotated[str, typer.Option(help="Model to run, for the kind infer.")]
 Tensors = Annotated[
     Path | None,
     typer.Option(
-        help=".safetensors, .npz or .npy. CSR in .npz: w.indptr, w.indices, w.values, w.shape."
+        help=".safetensors, .npz or .npy. CSR in .npz: w.indptr, w.indices, w.values, w.shape; "
+        "other sparse layouts: w.layout and their parts."
     ),
 ]
 JobId = Annotated[str, typer.Option(help="Id of your choice; the same id is accepted once.")]

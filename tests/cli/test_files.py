@@ -9,7 +9,9 @@ import pytest
 
 from ops.cli import arrays, records, tensor_files
 from shared.contracts.errors import InvalidFile, TooLarge
+from shared.sparse import convert, narrow
 from shared.tensors import container, layouts
+from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, Tensor
 
 
@@ -127,6 +129,59 @@ def test_csr_without_a_part_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", **{"w.indptr": np.array([0, 1], np.int32)})
 
     with pytest.raises(InvalidFile, match=r"w\.indices, w\.shape, w\.values"):
+        tensor_files.load(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("layout", sorted(layouts.SPARSE))
+@pytest.mark.parametrize("dtype", [Dtype.F32, Dtype.F16, Dtype.I8])
+def test_layout_that_is_named_is_joined_from_its_parts(
+    tmp_path: Path, layout: Layout, dtype: Dtype
+) -> None:
+    matrix = layouts.dense(np.eye(5, 7, dtype=np.float32))
+    wanted = narrow.compact(narrow.narrow(convert.to_layout(matrix, layout), dtype))
+    about = {"w.shape": np.array([5, 7]), "w.layout": np.array(str(layout))}
+    np.savez(tmp_path / "w.npz", **{f"w.{n}": p for n, p in wanted.parts.items()}, **about)
+
+    held = tensor_files.load(tmp_path / "w.npz")
+
+    assert list(held) == ["w"]
+    assert held["w"].type == wanted.type
+    np.testing.assert_array_equal(convert.to_dense(held["w"]), convert.to_dense(wanted))
+
+
+def test_numbers_of_scipy_in_64_bits_become_indices(tmp_path: Path) -> None:
+    parts = {f"w.{name}": part for name, part in csr().parts.items()}
+    wide = {"w.indptr": parts["w.indptr"].astype(">i8"), "w.shape": np.array([2, 2])}
+    np.savez(tmp_path / "w.npz", **(parts | wide))
+
+    assert tensor_files.load(tmp_path / "w.npz")["w"].parts["indptr"].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w.layout": np.array("coo")}, r"w\.layout is 'coo'; known: bitmask, block"),
+        ({"w.layout": np.array([3])}, r"w\.layout is '3'; known"),
+        ({"w.layout": np.array(["csr", "csc"])}, r"w\.layout is .*csr.*csc.*; known"),
+        (
+            {"w.layout": np.array("sell")},
+            r"also needs w\.lengths, w\.order, w\.starts",
+        ),
+        ({"w.indices": np.array([1, 2])}, r"indices\[1\] is 2, the matrix has 2 columns"),
+        ({"w.indices": np.array([1, 2**40])}, "indices must be i32 or u16, got i64"),
+        ({"w.values": np.ones(2, np.int8)}, r"also needs w\.scale"),
+        ({"w.values": np.ones(2)}, "values of csr are f32, f16 or i8, got f64"),
+        ({"w.shape": np.array(2)}, "shape must be whole numbers, got 2"),
+        ({"w.shape": np.array([2.5, 2])}, r"shape must be whole numbers, got \[2\.5"),
+    ],
+)
+def test_parts_that_do_not_join_are_refused(
+    tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    parts = {f"w.{name}": part for name, part in csr().parts.items()}
+    np.savez(tmp_path / "w.npz", **(parts | {"w.shape": np.array([2, 2])} | change))
+
+    with pytest.raises(InvalidFile, match=message):
         tensor_files.load(tmp_path / "w.npz")
 
 
