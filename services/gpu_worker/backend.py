@@ -7,11 +7,14 @@ from services.gpu_worker import device as devices
 from services.gpu_worker import tuning
 from services.gpu_worker.binaries import BinaryCache
 from services.gpu_worker.device import Device
+from services.gpu_worker.launch import split
 from services.gpu_worker.launch.call import Call, Gpu
 from services.gpu_worker.launch.table import LAUNCHERS
 from services.gpu_worker.limits import Limits
 from services.gpu_worker.programs import Programs
-from services.gpu_worker.residency import DeviceTensor, Residency
+from services.gpu_worker.residency import Residency
+from services.gpu_worker.resident import DeviceTensor
+from services.gpu_worker.shelf import Traffic
 from services.gpu_worker.tuning import Tuning
 from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Types
@@ -63,13 +66,18 @@ class OpenCLBackend:
 
     @property
     def upload_seconds(self) -> float:
-        """How long the last upload took [s], by the device's clock."""
-        return self.residency.upload_seconds
+        """How long the last upload took [s], by the device's clock; waits for its end."""
+        return self.residency.transfers.upload_seconds
 
     @property
     def download_seconds(self) -> float:
         """How long the last download took [s], by the device's clock."""
-        return self.residency.download_seconds
+        return self.residency.transfers.download_seconds
+
+    @property
+    def traffic(self) -> Traffic:
+        """Transfers and evictions since the backend was opened."""
+        return self.residency.traffic
 
     def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
         """Whether the operator has a launcher, the inputs fit its ports, and the device counts
@@ -85,11 +93,14 @@ class OpenCLBackend:
         return True
 
     def upload(self, tensor: Tensor) -> DeviceTensor:
-        """Copy a tensor to the device.
+        """Copy a tensor to the device; its arrays may be reused at once.
+
+        It may leave the device while no call reads it, and comes back when one does. Arrays that
+        nobody can write to are kept for that; others are read back before they leave.
 
         Raises:
-            LimitExceeded: a part is larger than one buffer may be.
-            OutOfDeviceMemory: there is no room beside what is resident.
+            LimitExceeded: a part is larger than one buffer may be, and cannot be cut by rows.
+            OutOfDeviceMemory: there is no room beside what cannot leave.
         """
         return self.residency.upload(tensor)
 
@@ -108,13 +119,15 @@ class OpenCLBackend:
 
         Raises:
             ValueError: the call does not fit its spec, or an input was released.
+            OutOfDeviceMemory: its inputs and outputs do not fit beside what cannot leave.
+            LimitExceeded: a tensor is larger than one buffer, and the operator takes no pieces.
             DeviceFailed: the device refuses it; nothing stays allocated.
         """
         types = {port: tensor.type for port, tensor in inputs.items()}
         filled = self._passed.call(spec, types, attributes)
         call = Call(self._gpu, inputs, filled, spec.infer(types, filled))
         try:
-            LAUNCHERS[spec.name](call)
+            self._launch(spec, call)
         except BaseException:
             for output in call.outputs.values():
                 self.residency.release(output)
@@ -123,6 +136,17 @@ class OpenCLBackend:
             for scratch in call.scratch:
                 self.residency.release(scratch)
         return call.outputs
+
+    def _launch(self, spec: OperatorSpec, call: Call) -> None:
+        residency, launcher = self.residency, LAUNCHERS[spec.name]
+        try:
+            residency.begin(call.inputs.values())
+            if split.needed(call):
+                split.launch(spec, call, launcher)
+            else:
+                launcher(call)
+        finally:
+            residency.end((*call.inputs.values(), *call.outputs.values(), *call.scratch))
 
     def synchronize(self) -> None:
         """Wait until everything enqueued has finished; raises DeviceFailed if some of it broke."""

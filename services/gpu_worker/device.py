@@ -1,4 +1,4 @@
-"""The one OpenCL device of this process: platform by name, context, queue, limits, identity."""
+"""The one OpenCL device of this process: platform by name, context, queues, limits, identity."""
 
 import re
 import tempfile
@@ -30,18 +30,32 @@ class NoDevice(DeviceFailed):
     fix = "set ELLESMERE_OPENCL_PLATFORM to a part of a listed platform's name, or install one"
 
 
+@dataclass(slots=True, eq=False)
+class Trail:
+    """The last command of the queue that computes; with it everything before it has finished."""
+
+    last: cl.Event | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Device:
-    """An open device. Context and queue belong to the thread that runs operators."""
+    """An open device. Context and queues belong to the thread that runs operators.
+
+    Each queue is in order by itself. Between the two only events order anything: who enqueues
+    work on `queue` leaves its event in `trail`, and `residency` sees to the rest.
+    """
 
     context: cl.Context
-    queue: cl.CommandQueue  # in order, with profiling
+    queue: cl.CommandQueue  # computes; in order, with profiling
+    transfer: cl.CommandQueue  # copies from and to the host; the same queue where there is but one
+    trail: Trail
     handle: cl.Device
     name: str
     driver: str
     platform: str
     limits: Limits
     doubles: bool  # whether it computes with 64-bit floats
+    unified: bool  # whether its memory is the host's
 
     @property
     def worker_class(self) -> str:
@@ -55,6 +69,9 @@ class Device:
     def finish(self) -> None:
         """Wait for everything enqueued; raises DeviceFailed when some of it broke."""
         with trouble(f"waiting for {self.name}"):
+            self.transfer.flush()
+            self.queue.flush()
+            self.transfer.finish()
             self.queue.finish()
 
 
@@ -81,8 +98,8 @@ def open_device(
     with trouble(f"opening {found.name}"):
         handle = _best(found)
         context = cl.Context([handle])
-        queue = cl.CommandQueue(context, properties=cl.command_queue_properties.PROFILING_ENABLE)
-        return _describe(found, handle, context, queue, limits or Limits())
+        queue = _queue(context)
+        return _describe(found, handle, queue, limits or Limits())
 
 
 def worker_class(platform: str, device: str) -> str:
@@ -104,11 +121,7 @@ def trouble(doing: str) -> Iterator[None]:
 
 
 def _describe(
-    platform: cl.Platform,
-    handle: cl.Device,
-    context: cl.Context,
-    queue: cl.CommandQueue,
-    limits: Limits,
+    platform: cl.Platform, handle: cl.Device, queue: cl.CommandQueue, limits: Limits
 ) -> Device:
     own = Limits(
         group=handle.max_work_group_size,
@@ -117,15 +130,30 @@ def _describe(
         memory_bytes=handle.global_mem_size,
     )
     return Device(
-        context=context,
+        context=queue.context,
         queue=queue,
+        transfer=_second(queue),
+        trail=Trail(),
         handle=handle,
         name=" ".join(handle.name.split()),
         driver=f"{platform.name} {handle.driver_version}",
         platform=platform.name,
         limits=limits.within(own),
         doubles=bool(handle.double_fp_config),
+        unified=bool(handle.host_unified_memory),
     )
+
+
+def _queue(context: cl.Context) -> cl.CommandQueue:
+    return cl.CommandQueue(context, properties=cl.command_queue_properties.PROFILING_ENABLE)
+
+
+def _second(queue: cl.CommandQueue) -> cl.CommandQueue:
+    """Another queue of the same context; the same one when the driver gives no more."""
+    try:
+        return _queue(queue.context)
+    except TROUBLE:
+        return queue
 
 
 def platforms() -> tuple[str, ...]:

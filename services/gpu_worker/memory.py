@@ -19,18 +19,23 @@ class OutOfDeviceMemory(DeviceFailed):
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """One buffer and how many tensors read it; a reshaped tensor shares its source's block."""
+    """One buffer and how many tensors read it; a reshaped tensor shares its source's block.
+
+    The events stay with the buffer also while it lies idle: whoever gets it next must not overtake
+    what the other queue still does to it.
+    """
 
     buffer: cl.Buffer
     nbytes: int
     holders: int = 1
+    computed: cl.Event | None = None  # the last computation that may touch it, unless waited for
+    moved: cl.Event | None = None  # the last transfer, unless the computations wait for it
 
 
 class Memory:
     """Hands out blocks and knows how many bytes are held.
 
-    Buffers that fall free are kept for the next tensor of their size, up to a share of the cap:
-    in an in-order queue, nothing that still reads one can be overtaken.
+    Blocks that fall free are kept for the next tensor of their size, up to a share of the cap.
     """
 
     def __init__(self, device: Device) -> None:
@@ -38,7 +43,7 @@ class Memory:
         self.idle = 0  # [bytes] kept for reuse
         self.capacity = device.limits.memory_bytes
         self._device = device
-        self._free: dict[int, list[cl.Buffer]] = {}
+        self._free: dict[int, list[Block]] = {}
 
     def allocate(self, nbytes: int) -> Block:
         """A block of at least `nbytes`, contents undefined.
@@ -47,16 +52,24 @@ class Memory:
             LimitExceeded: one buffer cannot be that large.
             OutOfDeviceMemory: the cap is reached, or the driver has no more.
         """
-        size = max(-(-nbytes // GRANULE), 1) * GRANULE
+        size = whole(nbytes)
         self._device.limits.check_buffer(size)
-        if self.used + size > self.capacity:
-            raise OutOfDeviceMemory(
-                f"{nbytes} bytes do not fit: {self.used} of {self.capacity} are in use "
-                f"on {self._device.name}"
-            )
-        buffer = self._reuse(size) or self._make(size)
+        if self.shortage(nbytes):
+            raise self.full(nbytes)
+        block = self._reuse(size) or Block(self._make(size), size)
         self.used += size
-        return Block(buffer, size)
+        return block
+
+    def shortage(self, nbytes: int) -> int:
+        """Bytes that must fall free before a block of `nbytes` has room; 0 when it has."""
+        return max(self.used + whole(nbytes) - self.capacity, 0)
+
+    def full(self, nbytes: int) -> OutOfDeviceMemory:
+        """Why `nbytes` have no room, with the numbers."""
+        return OutOfDeviceMemory(
+            f"{nbytes} bytes do not fit: {self.used} of {self.capacity} are in use "
+            f"on {self._device.name}"
+        )
 
     def release(self, block: Block) -> None:
         """One holder less; the last one frees the block."""
@@ -67,25 +80,27 @@ class Memory:
 
     def trim(self) -> None:
         """Give every idle buffer back to the driver."""
-        for buffers in self._free.values():
-            for buffer in buffers:
-                buffer.release()
+        for blocks in self._free.values():
+            for block in blocks:
+                block.buffer.release()
         self._free.clear()
         self.idle = 0
 
-    def _reuse(self, size: int) -> cl.Buffer | None:
+    def _reuse(self, size: int) -> Block | None:
         waiting = self._free.get(size)
         if not waiting:
             return None
         self.idle -= size
-        return waiting.pop()
+        block = waiting.pop()
+        block.holders = 1
+        return block
 
     def _keep(self, block: Block) -> None:
         if self.idle + block.nbytes > self.capacity // IDLE_SHARE:
             with trouble(f"freeing {block.nbytes} bytes"):
                 block.buffer.release()
             return
-        self._free.setdefault(block.nbytes, []).append(block.buffer)
+        self._free.setdefault(block.nbytes, []).append(block)
         self.idle += block.nbytes
 
     def _make(self, size: int) -> cl.Buffer:
@@ -95,7 +110,8 @@ class Memory:
         try:
             return cl.Buffer(self._device.context, flags, size)
         except cl.Error:
-            self.trim()  # what lies idle may be what is missing
+            self.trim()  # what lies idle may be what is missing,
+            self._device.finish()  # or what work in flight still holds
         try:
             return cl.Buffer(self._device.context, flags, size)
         except cl.Error as error:
@@ -103,3 +119,8 @@ class Memory:
                 f"{self._device.name} has no {size} bytes left beside the {self.used} in use: "
                 f"{error}"
             ) from error
+
+
+def whole(nbytes: int) -> int:
+    """The size of the block that holds `nbytes`."""
+    return max(-(-nbytes // GRANULE), 1) * GRANULE

@@ -54,7 +54,8 @@ class Kernel:
             self._typed = True
         whole = -(-items // self.group) * self.group
         with trouble(f"launching {self.name} on {self._device.name}"):
-            self._kernel(self._device.queue, (whole, rows), (self.group, 1), *arguments)
+            sizes = (whole, rows), (self.group, 1)
+            self._device.trail.last = self._kernel(self._device.queue, *sizes, *arguments)
 
 
 class Programs:

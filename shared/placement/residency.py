@@ -4,7 +4,7 @@
 
 A network reads its weights in the same order run after run, so a tensor is expected again one
 period after its last use. One that is overdue, or was used only once, is expected to stay idle for
-as long as it has been idle already. A tick is one use of any tensor.
+as long as it has been idle already. A tick is one upload or use of any tensor.
 
 Sources: Scheuermann, Shim and Vingralek 1997 (LNC-R: profit = rate * cost / size); Belady 1966
 (what is read latest leaves). Orders by recency alone, also GreedyDual-Size (Cao and Irani 1997)

@@ -54,8 +54,8 @@ def test_a_kernel_with_too_much_local_memory_is_refused(backend: OpenCLBackend) 
         backend.programs.kernel("transpose", tile, "transpose_matrix")
 
 
-def test_a_tensor_larger_than_one_buffer_is_refused(small: OpenCLBackend) -> None:
-    too_large = dense(np.zeros(2**16 + 1, np.float32))
+def test_a_row_larger_than_one_buffer_is_refused(small: OpenCLBackend) -> None:
+    too_large = dense(np.zeros((1, 2**16 + 1), np.float32))
 
     with pytest.raises(LimitExceeded, match=r"one buffer of 262400 bytes .* 262144"):
         small.upload(too_large)

@@ -42,6 +42,28 @@ TENSORS = {
 }
 
 
+ODDLY_STORED = {
+    "byte_swapped": np.arange(6, dtype=">f4").reshape(2, 3),
+    "every_other_column": np.arange(12, dtype=np.float32).reshape(2, 6)[:, ::2],
+    "column_major": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+    "backwards": np.arange(6, dtype=np.float32)[::-1],
+    "one_row_for_all": np.broadcast_to(np.arange(3, dtype=np.float32), (2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ODDLY_STORED))
+def test_an_array_is_uploaded_by_its_values_however_it_lies(
+    backend: OpenCLBackend, name: str
+) -> None:
+    array = ODDLY_STORED[name]
+    tensor = Tensor(Layout.DENSE, Dtype.F32, array.shape, {"values": array})
+
+    back = backend.download(backend.upload(tensor)).values
+
+    assert back.dtype == np.dtype("<f4")
+    np.testing.assert_array_equal(back, array)
+
+
 @pytest.mark.parametrize("name", sorted(TENSORS))
 def test_a_tensor_comes_back_as_it_went(backend: OpenCLBackend, name: str) -> None:
     tensor = TENSORS[name]
@@ -133,13 +155,13 @@ def test_a_thousand_runs_leave_nothing_behind(backend: OpenCLBackend) -> None:
 
 
 def test_memory_that_is_not_there_is_refused_with_numbers(small: OpenCLBackend) -> None:
-    quarter = dense(np.zeros(2**16, np.float32))  # 256 KiB of 1 MiB
-    residents = [small.upload(quarter) for _ in range(4)]
+    quarter = small.upload(dense(np.zeros(2**16, np.float32)))  # 256 KiB of 1 MiB
+    made = [small.run(spec("relu"), {"x": quarter}, {})["y"] for _ in range(3)]
 
     with pytest.raises(OutOfDeviceMemory, match=r"262144 bytes do not fit: 1048576 of 1048576"):
-        small.upload(quarter)
+        small.run(spec("relu"), {"x": quarter}, {})
 
-    for resident in residents:
+    for resident in (quarter, *made):
         small.release(resident)
     assert small.residency.memory.used == 0
 
@@ -147,7 +169,7 @@ def test_memory_that_is_not_there_is_refused_with_numbers(small: OpenCLBackend) 
 def test_a_run_that_finds_no_memory_leaves_none_behind(small: OpenCLBackend) -> None:
     memory = small.residency.memory
     state = {name: small.upload(dense(np.zeros((1, 2**16), np.float32))) for name in "ab"}
-    third = small.upload(dense(np.zeros(2**16, np.float32)))
+    third = small.run(spec("relu"), {"x": state["a"]}, {})["y"]
     inputs = {"v": state["a"], "current": state["b"]}
 
     with pytest.raises(OutOfDeviceMemory):  # one of the two outputs fits
@@ -160,12 +182,15 @@ def test_a_run_that_finds_no_memory_leaves_none_behind(small: OpenCLBackend) -> 
 
 
 def test_an_upload_that_fails_halfway_leaves_nothing_behind(small: OpenCLBackend) -> None:
-    weight = codes(2**15, 2)  # codes padded to 512 KiB, over the limit; the scale would fit
+    weight = codes(2**16, 2)  # codes padded to 1 MiB, all there is; the scale does not fit too
+    memory = small.residency.memory
 
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(OutOfDeviceMemory):
         small.upload(weight)
+    with pytest.raises(LimitExceeded):  # a single row is larger than a buffer
+        small.upload(codes(1, 2**18 + 1))
 
-    assert small.residency.memory.used == 0
+    assert memory.used == 0
 
 
 def test_idle_memory_is_bounded_and_given_up_for_others(small: OpenCLBackend) -> None:

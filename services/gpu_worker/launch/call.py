@@ -7,7 +7,8 @@ import pyopencl as cl
 
 from services.gpu_worker.device import Device
 from services.gpu_worker.programs import Programs
-from services.gpu_worker.residency import DeviceTensor, Residency
+from services.gpu_worker.residency import Residency
+from services.gpu_worker.resident import DeviceTensor
 from services.gpu_worker.tuning import Tuning
 from shared.operators.spec import Attributes
 from shared.tensors.layouts import TensorType
