@@ -14,7 +14,7 @@
 #define INDEX 32  // bits of a stored index: 32 int, 16 ushort
 #endif
 #ifndef BATCH_FIRST
-#define BATCH_FIRST 0  // 1: y is (n, height), and x is (n, cols) if NARROW; else y is (height, n)
+#define BATCH_FIRST 0  // 1: y is (n, rows), and x is (n, cols) if NARROW; else y is (rows, n)
 #endif
 #ifndef GROUP
 #define GROUP 64  // work-items per group; multiple of 64, at most 256
@@ -41,11 +41,11 @@
 #define WORDS 1  // 1 reads what is below 32 bits by whole words, 0 element by element
 #endif
 
-// Every kernel takes these first: W (rows, cols), columns of x, whether act is max(., 0), and where
-// its rows lie among the `height` rows of y, for a weight that is kept in pieces.
 #define UNUSED __attribute__((unused))  // what only some of the files or variants need
-#define SIZES const int rows, UNUSED const int cols, const int n, const int relu, \
-              const int first, const int height
+
+// Every product takes these first: W (rows, cols), columns of x, and whether act is max(., 0).
+#define SIZES const int rows, UNUSED const int cols, const int n, const int relu
+#define SCALE_OF(line) (VALUE == 8 ? scale[line] : 1.0f)
 
 #if VALUE == 32
 typedef float stored_t;
@@ -116,12 +116,12 @@ UNUSED static int4 indices_at(__global const index_t* indices, const int q)
 #endif
 }
 
-// Writes one output; `row` counts among those of y.
-UNUSED static void finish(float sum, const int row, const int column, const int n, const int height,
-                   const int relu, __global const float* bias, __global float* y)
+// Writes one output.
+UNUSED static void finish(float sum, const int row, const int column, const int rows, const int n,
+                          const int relu, __global const float* bias, __global float* y)
 {
     if (bias) sum += bias[row];
-    y[BATCH_FIRST ? column * height + row : row * n + column] = relu && sum < 0.0f ? 0.0f : sum;
+    y[BATCH_FIRST ? column * rows + row : row * n + column] = relu && sum < 0.0f ? 0.0f : sum;
 }
 
 #if VEC == 1
@@ -141,16 +141,22 @@ typedef vec loose __attribute__((aligned(4)));
 #endif
 
 #if NARROW
-// A work-item's columns of x: from_0 + col * step is element (col, column) for its first one. The
-// last item's columns past n repeat the last one, and are not written.
-#define STEP (BATCH_FIRST ? 1 : n)
+// A work-item's columns of x: X(b, col) is element `col` of its b-th. Those past n repeat the last
+// one and are not written.
 #define COLUMN ((int)get_group_id(1) * BATCH)
-#define COLUMN_OF(b) (COLUMN + (b) < n ? COLUMN + (b) : n - 1)
-#define X(b, col) from[b][(col) * STEP]
+#define X(b, col) from[b][(col) * (BATCH_FIRST ? 1 : n)]
 #define POINT(from) \
     __global const float* from[BATCH]; \
     _Pragma("unroll") \
-    for (int b = 0; b < BATCH; ++b) from[b] = x + COLUMN_OF(b) * (BATCH_FIRST ? cols : 1)
+    for (int b = 0; b < BATCH; ++b) \
+        from[b] = x + min(COLUMN + b, n - 1) * (BATCH_FIRST ? cols : 1)
+#define FROM __global const float* const* from, UNUSED const int n  // the same as parameters
+
+UNUSED static void clear(float* sums)
+{
+    #pragma unroll
+    for (int b = 0; b < BATCH; ++b) sums[b] = 0.0f;
+}
 
 // Adds up what LANES neighbours hold of a sum; the first of them has the whole.
 #if LANES > 1
@@ -165,7 +171,22 @@ UNUSED static float shared_sum(const float sum, __local float* partial)
     }
     return partial[item];
 }
+#define SHARE(sums) \
+    __local float partial[BATCH][GROUP]; \
+    _Pragma("unroll") \
+    for (int b = 0; b < BATCH; ++b) sums[b] = shared_sum(sums[b], partial[b])
+#else
+#define SHARE(sums)
 #endif
+
+UNUSED static void finish_row(const float* sums, const float scale, const int row, const int rows,
+                              const int n, const int relu, __global const float* bias,
+                              __global float* y)
+{
+    #pragma unroll
+    for (int b = 0; b < BATCH; ++b)
+        if (COLUMN + b < n) finish(scale * sums[b], row, COLUMN + b, rows, n, relu, bias, y);
+}
 #else
 
 // A work-item's row and first column. A load that would reach past column n reads the last VEC
@@ -173,7 +194,7 @@ UNUSED static float shared_sum(const float sum, __local float* partial)
 #define REACH (VEC * SPAN)
 #if UNIFORM
 #define ROW ((int)get_group_id(0))
-#define COLUMN ((int)get_global_id(1) * GROUP * REACH + (int)get_local_id(0) * REACH)
+#define COLUMN ((int)get_group_id(1) * GROUP * REACH + (int)get_local_id(0) * REACH)
 #else
 #define ACROSS ((n + REACH - 1) / REACH)
 #define ROW ((int)get_global_id(0) / ACROSS)
@@ -181,17 +202,23 @@ UNUSED static float shared_sum(const float sum, __local float* partial)
 #endif
 #define PLACE(s, column, n) min((column) + (s) * VEC, (n) - VEC)
 
+UNUSED static void clear(vec* sums)
+{
+    #pragma unroll
+    for (int s = 0; s < SPAN; ++s) sums[s] = (vec)(0.0f);
+}
+
 // sums += value * row `col` of x, at a work-item's columns.
 UNUSED static void add_row(vec* sums, const float value, __global const float* x, const int col,
-                    const int column, const int n)
+                           const int column, const int n)
 {
     #pragma unroll
     for (int s = 0; s < SPAN; ++s) sums[s] += value * LOAD(x + col * n + PLACE(s, column, n));
 }
 
 UNUSED static void finish_row(const vec* sums, const float scale, const int row, const int column,
-                       const int n, const int height, const int relu, __global const float* bias,
-                       __global float* y)
+                              const int rows, const int n, const int relu,
+                              __global const float* bias, __global float* y)
 {
     #pragma unroll
     for (int s = 0; s < SPAN; ++s)
@@ -199,7 +226,7 @@ UNUSED static void finish_row(const vec* sums, const float scale, const int row,
         for (int j = 0; j < VEC; ++j) {
             const int at = PLACE(s, column, n) + j;
             const float sum = ((const float*)&sums[s])[j];
-            if (at >= column + s * VEC) finish(scale * sum, row, at, n, height, relu, bias, y);
+            if (at >= column + s * VEC) finish(scale * sum, row, at, rows, n, relu, bias, y);
         }
 }
 #endif

@@ -12,12 +12,6 @@
 
 #define LOWEST(word) (31 - (int)clz((word) & -(word)))  // place of the lowest bit of a word with one
 
-#if VALUE == 8
-#define SCALE_OF_ROW(row) scale[row]
-#else
-#define SCALE_OF_ROW(row) 1.0f
-#endif
-
 #if NARROW
 #if LANES > 1
 // Elements in the words of the neighbours before this one; *all is that of all LANES.
@@ -56,11 +50,9 @@ void spmm_bitmask_rows(SIZES, __global const uint* restrict words,
     POINT(from);
 #if LANES > 1
     __local int counts[GROUP];
-    __local float partial[BATCH][GROUP];
 #endif
 
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b) sums[b] = 0.0f;
+    clear(sums);
     for (int step = 0; step < across; step += LANES) {
         const int at = step + lane;
         uint word = row < rows && at < across ? words[row * across + at] : 0;
@@ -78,14 +70,8 @@ void spmm_bitmask_rows(SIZES, __global const uint* restrict words,
         }
         start += all;
     }
-#if LANES > 1
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b) sums[b] = shared_sum(sums[b], partial[b]);
-#endif
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b)
-        if (lane == 0 && row < rows && COLUMN + b < n)
-            finish(SCALE_OF_ROW(row) * sums[b], first + row, COLUMN + b, n, height, relu, bias, y);
+    SHARE(sums);
+    if (lane == 0 && row < rows) finish_row(sums, SCALE_OF(row), row, rows, n, relu, bias, y);
 }
 #else
 
@@ -100,11 +86,10 @@ void spmm_bitmask(SIZES, __global const uint* restrict words, __global const int
     int i = row_ptr[row];
     vec sums[SPAN];
 
-    #pragma unroll
-    for (int s = 0; s < SPAN; ++s) sums[s] = (vec)(0.0f);
+    clear(sums);
     for (int at = 0; at < across; ++at)
         for (uint word = words[row * across + at]; word; word &= word - 1, ++i)
             add_row(sums, value_at(values, i), x, at * 32 + LOWEST(word), column, n);
-    finish_row(sums, SCALE_OF_ROW(row), first + row, column, n, height, relu, bias, y);
+    finish_row(sums, SCALE_OF(row), row, column, rows, n, relu, bias, y);
 }
 #endif

@@ -28,12 +28,6 @@
 #define BLOCK (BLOCK_ROWS * BLOCK_COLS)
 #define QUADS (BLOCK_COLS % 4 == 0)  // whether four neighbours of a row are one load
 
-#if VALUE == 8
-#define SCALE_OF_BLOCK(at) scale[at]
-#else
-#define SCALE_OF_BLOCK(at) 1.0f
-#endif
-
 #if NARROW
 // x at four neighbours.
 #if BATCH_FIRST
@@ -61,7 +55,7 @@ void spmm_block_rows(SIZES, __global const int* restrict row_ptr,
     for (int at = row < rows ? row_ptr[down] : 0; at < end; ++at) {
         const int col = index_at(col_idx, at) * BLOCK_COLS, start = at * BLOCK + inside;
         const int wide = min(BLOCK_COLS, cols - col), whole = QUADS ? wide & ~3 : 0;
-        const float unit = SCALE_OF_BLOCK(at);
+        const float unit = SCALE_OF(at);
 #if QUADS
         for (int k = lane * 4; k < whole; k += LANES * 4) {
             const float4 w = unit * values_at(values, (start + k) / 4);
@@ -75,18 +69,12 @@ void spmm_block_rows(SIZES, __global const int* restrict row_ptr,
             for (int b = 0; b < BATCH; ++b) sums[b].x += w * X(b, col + k);
         }
     }
-#if LANES > 1
-    __local float partial[BATCH][GROUP];
-#endif
+    float folded[BATCH];
     #pragma unroll
-    for (int b = 0; b < BATCH; ++b) {
-        float sum = (sums[b].x + sums[b].y) + (sums[b].z + sums[b].w);
-#if LANES > 1
-        sum = shared_sum(sum, partial[b]);
-#endif
-        if (lane == 0 && row < rows && COLUMN + b < n)
-            finish(sum, first + row, COLUMN + b, n, height, relu, bias, y);
-    }
+    for (int b = 0; b < BATCH; ++b)
+        folded[b] = (sums[b].x + sums[b].y) + (sums[b].z + sums[b].w);
+    SHARE(folded);
+    if (lane == 0 && row < rows) finish_row(folded, 1.0f, row, rows, n, relu, bias, y);
 }
 #else
 
@@ -114,14 +102,12 @@ void spmm_block(SIZES, __global const int* restrict row_ptr,
     vec sums[TALL][SPAN];
 
     #pragma unroll
-    for (int r = 0; r < TALL; ++r)
-        #pragma unroll
-        for (int s = 0; s < SPAN; ++s) sums[r][s] = (vec)(0.0f);
+    for (int r = 0; r < TALL; ++r) clear(sums[r]);
     for (int at = row_ptr[down]; at < end; ++at) {
         const int col = index_at(col_idx, at) * BLOCK_COLS;
         const int start = at * BLOCK + row % BLOCK_ROWS * BLOCK_COLS;
         const int wide = min(BLOCK_COLS, cols - col), whole = QUADS ? wide & ~3 : 0;
-        const float unit = SCALE_OF_BLOCK(at);
+        const float unit = SCALE_OF(at);
 #if QUADS
         for (int k = 0; k < whole; k += 4) {
             float w[4][TALL];
@@ -144,6 +130,6 @@ void spmm_block(SIZES, __global const int* restrict row_ptr,
     #pragma unroll
     for (int r = 0; r < TALL; ++r)
         if (row + r < rows)
-            finish_row(sums[r], 1.0f, first + row + r, column, n, height, relu, bias, y);
+            finish_row(sums[r], 1.0f, row + r, column, rows, n, relu, bias, y);
 }
 #endif

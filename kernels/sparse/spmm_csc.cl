@@ -10,8 +10,42 @@
 // one owner: the elements are put in order of their rows once, in linear time and stably, which a
 // weight that stays on the device repays with its first products. The scale of codes stays with the
 // columns, hence is read beside x.
-#define WIDE_KERNEL spmm_csc
-#define ROWS_KERNEL spmm_csc_rows
 #define SCALE_OF_COLUMN 1
 #include "stored.cl"
 #include "lines.cl"
+
+#if NARROW
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void spmm_csc_rows(SIZES, __global const int* restrict row_ptr,
+                   __global const index_t* restrict col_idx,
+                   __global const stored_t* restrict values,
+                   UNUSED __global const float* restrict scale, __global const float* restrict x,
+                   __global const float* restrict bias, __global float* restrict y)
+{
+    const int lane = get_local_id(0) % LANES, row = get_global_id(0) / LANES;
+    const int begin = row < rows ? row_ptr[row] : 0, end = row < rows ? row_ptr[row + 1] : 0;
+    float sums[BATCH];
+    POINT(from);
+
+    clear(sums);
+    add_line(sums, begin, end, lane, col_idx, values, scale, from, n);
+    SHARE(sums);
+    if (lane == 0 && row < rows) finish_row(sums, 1.0f, row, rows, n, relu, bias, y);
+}
+#else
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void spmm_csc(SIZES, __global const int* restrict row_ptr, __global const index_t* restrict col_idx,
+              __global const stored_t* restrict values, UNUSED __global const float* restrict scale,
+              __global const float* restrict x, __global const float* restrict bias,
+              __global float* restrict y)
+{
+    const int row = ROW, column = COLUMN;
+    if (row >= rows || column >= n) return;
+    vec sums[SPAN];
+
+    clear(sums);
+    add_line(sums, row_ptr[row], row_ptr[row + 1], col_idx, values, scale, x, column, n);
+    finish_row(sums, 1.0f, row, column, rows, n, relu, bias, y);
+}
+#endif

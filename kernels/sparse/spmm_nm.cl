@@ -21,12 +21,6 @@
 // Column of element k + j, whose nibble is the j-th of `places`.
 #define COLUMN_OF_PLACE(places, k, j) (((k) + (j)) / N * M + (int)((places) >> (4 * (j)) & 15))
 
-#if VALUE == 8
-#define SCALE_OF_ROW(row) scale[row]
-#else
-#define SCALE_OF_ROW(row) 1.0f
-#endif
-
 // Element j of the two halves of a run; j is known when the loop over it is unrolled.
 static float element(const float4 low, const float4 high, const int j)
 {
@@ -47,8 +41,7 @@ void spmm_nm_rows(SIZES, __global const uint* restrict places,
     float sums[BATCH];
     POINT(from);
 
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b) sums[b] = 0.0f;
+    clear(sums);
     for (int run = lane; run * RUN < kept; run += LANES) {
         const int at = row * runs + run;
         uint eight = places[at];
@@ -73,15 +66,8 @@ void spmm_nm_rows(SIZES, __global const uint* restrict places,
             }
         }
     }
-#if LANES > 1
-    __local float partial[BATCH][GROUP];
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b) sums[b] = shared_sum(sums[b], partial[b]);
-#endif
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b)
-        if (lane == 0 && row < rows && COLUMN + b < n)
-            finish(SCALE_OF_ROW(row) * sums[b], first + row, COLUMN + b, n, height, relu, bias, y);
+    SHARE(sums);
+    if (lane == 0 && row < rows) finish_row(sums, SCALE_OF(row), row, rows, n, relu, bias, y);
 }
 #else
 
@@ -95,8 +81,7 @@ void spmm_nm(SIZES, __global const uint* restrict places, __global const stored_
     const int runs = (kept + RUN - 1) / RUN, whole = kept / RUN;
     vec sums[SPAN];
 
-    #pragma unroll
-    for (int s = 0; s < SPAN; ++s) sums[s] = (vec)(0.0f);
+    clear(sums);
     for (int run = 0; run < whole; ++run) {
         const int at = row * runs + run;
         const uint eight = places[at];
@@ -110,6 +95,6 @@ void spmm_nm(SIZES, __global const uint* restrict places, __global const stored_
         const int col = COLUMN_OF_PLACE(eight, whole * RUN, k % RUN);
         add_row(sums, value_at(values, row * runs * RUN + k), x, col, column, n);
     }
-    finish_row(sums, SCALE_OF_ROW(row), first + row, column, n, height, relu, bias, y);
+    finish_row(sums, SCALE_OF(row), row, column, rows, n, relu, bias, y);
 }
 #endif

@@ -16,12 +16,6 @@
 #define SLICE 64
 #define START(place) (starts[(place) / SLICE] + (place) % SLICE)
 
-#if VALUE == 8
-#define SCALE_OF_ROW(row) scale[row]
-#else
-#define SCALE_OF_ROW(row) 1.0f
-#endif
-
 #if !NARROW
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 void spmm_sell(SIZES, __global const int* restrict starts, __global const int* restrict lengths,
@@ -36,12 +30,11 @@ void spmm_sell(SIZES, __global const int* restrict starts, __global const int* r
     const int end = begin + lengths[place] * SLICE;
     vec sums[SPAN];
 
-    #pragma unroll
-    for (int s = 0; s < SPAN; ++s) sums[s] = (vec)(0.0f);
+    clear(sums);
     #pragma unroll 4
     for (int i = begin; i < end; i += SLICE)
         add_row(sums, value_at(values, i), x, index_at(col_idx, i), column, n);
-    finish_row(sums, SCALE_OF_ROW(row), first + row, column, n, height, relu, bias, y);
+    finish_row(sums, SCALE_OF(row), row, column, rows, n, relu, bias, y);
 }
 #elif LANES > 1
 // A work-item per place: element k of 64 neighbours is one load.
@@ -60,8 +53,7 @@ void spmm_sell_rows(SIZES, __global const int* restrict starts,
     float sums[BATCH];
     POINT(from);
 
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b) sums[b] = 0.0f;
+    clear(sums);
     int i = begin;
     for (; i + 3 * SLICE < end; i += 4 * SLICE) {
         int c[4];
@@ -81,10 +73,7 @@ void spmm_sell_rows(SIZES, __global const int* restrict starts,
         #pragma unroll
         for (int b = 0; b < BATCH; ++b) sums[b] += w * X(b, col);
     }
-    #pragma unroll
-    for (int b = 0; b < BATCH; ++b)
-        if (COLUMN + b < n)
-            finish(SCALE_OF_ROW(row) * sums[b], first + row, COLUMN + b, n, height, relu, bias, y);
+    finish_row(sums, SCALE_OF(row), row, rows, n, relu, bias, y);
 }
 #else
 
@@ -149,8 +138,8 @@ void spmm_sell_rows(SIZES, __global const int* restrict starts,
         for (int j = 0; j < PLACES; ++j) {
             if (place + j >= rows || COLUMN + b >= n) continue;
             const int row = order[place + j];
-            const float sum = SCALE_OF_ROW(row) * ((const float*)&sums[b])[j];
-            finish(sum, first + row, COLUMN + b, n, height, relu, bias, y);
+            const float sum = SCALE_OF(row) * ((const float*)&sums[b])[j];
+            finish(sum, row, COLUMN + b, rows, n, relu, bias, y);
         }
 }
 #endif

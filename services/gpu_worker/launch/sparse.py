@@ -38,10 +38,7 @@ def spmm_csr(call: Call) -> None:
 
 def spmm_csc(call: Call) -> None:
     """As spmm_csr: the elements were put in order of their rows when they were uploaded."""
-    codes = call.inputs["weight"].type.dtype is Dtype.I8
-    parts = ("row_ptr", "columns", "values")
-    batches = (1,) if codes else None  # scales beside x leave too few registers
-    _product(call, "spmm_csc", Form(parts, _quads(call), "columns", batches=batches))
+    _product(call, "spmm_csc", Form(("row_ptr", "columns", "values"), _quads(call), "columns"))
 
 
 def spmm_sell(call: Call) -> None:
@@ -159,7 +156,7 @@ def _launch(call: Call, name: str, form: Form, cut: Cut, x: cl.Buffer | None) ->
     entry = f"{name}_rows" if "NARROW" in cut.defines else name
     call.gpu.programs.kernel(name, defines, entry).launch(
         cut.items,
-        *(rows, cols, n, call.relu, 0, rows),
+        *(rows, cols, n, call.relu),
         *(weight.buffer(part) for part in form.parts),
         weight.buffer("scale") if "scale" in weight.parts else None,
         x,
