@@ -29,6 +29,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "softmax",
         "tanh",
     ),
+    "reductions": ("reduce_max", "reduce_mean", "reduce_sum"),
     "shape": ("transpose",),
 }
 NAMES: tuple[str, ...] = tuple(name for names in FAMILIES.values() for name in names)

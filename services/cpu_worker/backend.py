@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.operators import int4, validate
+from shared.operators import int4, reductions, validate
 from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
 from shared.quantization import affine
 from shared.sparse import compressed
@@ -209,6 +209,17 @@ def _stdp_update(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
     }
 
 
+def _reduction(function: reductions.Function) -> Callable[..., Arrays]:
+    """A reduction of whatever memory order x has."""
+
+    def reduce(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
+        x = _array(inputs["x"])
+        axis = reductions.place(attributes, x.ndim)
+        return {"y": function(x, axis, bool(attributes["keepdims"]))}
+
+    return reduce
+
+
 def _packed(held: Held) -> Packed:
     assert isinstance(held, Packed)  # the port's layout
     return held
@@ -233,4 +244,7 @@ _FAST: dict[str, Callable[[Mapping[str, Held], Attributes], Arrays]] = {
     "spmm_csr": _spmm_csr,
     "lif_step": _lif_step,
     "stdp_update": _stdp_update,
+    "reduce_sum": _reduction(reductions.total),
+    "reduce_mean": _reduction(reductions.mean),
+    "reduce_max": _reduction(reductions.largest),
 }

@@ -1,8 +1,9 @@
 """INT4 weights as gemm_i4 reads them: steps of 32 columns, two rows to a word, codes without sign.
 
 A word holds columns 4 i to 4 i + 3 of an even row in its low half and of the odd row after it in
-its high half, each as code + 8 in four bits. A group of columns that share a scale begins with a step
-of its own, and several groups have a power of two of steps each, so that a step's group is a shift.
+its high half, each as code + 8 in four bits. A group of columns that share a scale begins with a
+step of its own, and several groups have a power of two of steps each, so that a step's group is a
+shift.
 """
 
 from collections.abc import Mapping

@@ -15,6 +15,7 @@ from shared.operators.elementwise import (
 )
 from shared.operators.int4 import GEMM_I4
 from shared.operators.quantized import GEMM_I8
+from shared.operators.reductions import REDUCE_MAX, REDUCE_MEAN, REDUCE_SUM
 from shared.operators.shape import RESHAPE, TRANSPOSE
 from shared.operators.sparse import (
     SDDMM_CSR,
@@ -50,6 +51,9 @@ CATALOG: tuple[OperatorSpec, ...] = (
     ADD,
     MUL,
     CAST,
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_MAX,
     RESHAPE,
     TRANSPOSE,
 )

@@ -28,6 +28,7 @@ SERVED_BY_OPENCL = {
     "transpose",
 }
 SERVED_BY_OPENCL |= {"relu", "sigmoid", "tanh", "copy", "clip", "softmax", "add", "mul", "reshape"}
+SERVED_BY_OPENCL |= {"reduce_sum", "reduce_mean", "reduce_max"}
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,14 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         56,
         84,
     ),
+    # 48; 4·6 for x, 30 bytes of weight as told, 4·8 for y
+    (
+        "gemm_i4",
+        {"x": dense(2, 3), "weight": TensorType(Layout.INT4_GROUP, F32, (4, 3), None, 30)},
+        {},
+        48,
+        86,
+    ),
     # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
     (
         "spmm_csr",
@@ -95,6 +103,9 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
     ("add", {"a": dense(2, 5), "b": dense(5)}, {}, 10, 100),  # 10 + 5 read, 10 written
     ("mul", {"a": dense(2, 5), "b": dense()}, {}, 10, 84),
     ("cast", {"x": dense(2, 5)}, {"to": "i8"}, 0, 50),  # 4 read and 1 written each
+    ("reduce_sum", {"x": dense(2, 5)}, {"axis": 1}, 10, 48),  # 10 read, 2 written
+    ("reduce_mean", {"x": dense(2, 5)}, {"axis": 0}, 10, 60),  # 10 read, 5 written
+    ("reduce_max", {"x": dense(2, 5)}, {"axis": -1, "keepdims": True}, 10, 48),
     ("reshape", {"x": dense(2, 5)}, {"shape": (10,)}, 0, 0),
     ("transpose", {"x": dense(2, 5)}, {"perm": (1, 0)}, 0, 80),
 ]

@@ -58,6 +58,8 @@ REFUSED: list[tuple[str, list[onnx.NodeProto], dict[str, Array], str]] = [
     ("grown", [node("Add", ["x", "c"], ["y"])], {"c": np.ones((5, 4), np.float32)}, "spread"),
     ("deeper", [node("Add", ["x", "c"], ["y"])], {"c": np.ones((1, 1, 4), np.float32)}, "rank 3"),
     ("softmax_beyond", [node("Softmax", ["x"], ["y"], axis=3)], {}, "axis 3 of rank 2"),
+    ("reduce_all", [node("ReduceMax", ["x"], ["y"])], {}, "rows of a batch"),
+    ("reduce_batch", [node("ReduceMean", ["x"], ["y"], axes=[0])], {}, "rows of a batch"),
     ("half_a_sum", [node("Add", ["x"], ["y"])], {}, "input 1 is left out"),
     ("half_a_difference", [node("Sub", ["", "x"], ["y"])], {}, "input 0 is left out"),
     (

@@ -2,7 +2,12 @@
 
 from collections.abc import Callable
 
-from services.compressor.importers import onnx_elements, onnx_products, onnx_shapes
+from services.compressor.importers import (
+    onnx_elements,
+    onnx_products,
+    onnx_reductions,
+    onnx_shapes,
+)
 from services.compressor.importers.builder import Builder
 from services.compressor.importers.onnx_node import Node, Value
 
@@ -21,6 +26,9 @@ OPERATORS: dict[str, Translator] = {
     "Identity": onnx_elements.identity,
     "MatMul": onnx_products.matmul,
     "Mul": onnx_elements.multiply,
+    "ReduceMax": onnx_reductions.reduce_max,
+    "ReduceMean": onnx_reductions.reduce_mean,
+    "ReduceSum": onnx_reductions.reduce_sum,
     "Relu": onnx_elements.relu,
     "Reshape": onnx_shapes.reshape,
     "Sigmoid": onnx_elements.sigmoid,

@@ -25,7 +25,7 @@ def flatten(node: Node, builder: Builder) -> Value:
 
 def reshape(node: Node, builder: Builder) -> Value:
     """Another shape for each row; the target is a constant whose first place is the batch."""
-    target = _sizes(node, 1)
+    target = sizes(node, 1)
     zero_is_size = bool(node.integer("allowzero", 0))
     if node.is_constant():
         held = node.constant(0)
@@ -73,7 +73,7 @@ def squeeze(node: Node, builder: Builder) -> Value:
         if not node.is_constant():
             raise Unsupported("axes are left out, so a batch of 1 would be dropped too")
         axes = tuple(place for place, size in enumerate(shape) if size == 1)
-    places = _places(node, axes, rank)
+    places = chosen(node, axes, rank)
     if any(shape[place] != 1 for place in places if place or node.is_constant()):
         raise InvalidNetwork(f"{node.name[:80]!r} squeezes {axes} out of {shape}")
     kept = [size for place, size in enumerate(shape) if place not in places]
@@ -86,7 +86,7 @@ def unsqueeze(node: Node, builder: Builder) -> Value:
     axes = _axes(node)
     if axes is None:
         raise InvalidNetwork(f"{node.name[:80]!r} has no axes")
-    places = _places(node, axes, rank + len(axes))
+    places = chosen(node, axes, rank + len(axes))
     rest = iter(shape)
     grown = [1 if place in places else next(rest) for place in range(rank + len(axes))]
     return _with_axes(node, builder, grown, 0 in places)
@@ -126,7 +126,8 @@ def _resolve(
     return tuple(shape[place] if size == 0 else size for place, size in enumerate(target))
 
 
-def _sizes(node: Node, position: int) -> tuple[int, ...]:
+def sizes(node: Node, position: int) -> tuple[int, ...]:
+    """A constant input that lists sizes or axes."""
     held = node.constant(position)
     if held.ndim != 1 or held.dtype.kind not in "iu" or held.size > 8:
         raise Unsupported(f"input {position} is no list of up to 8 sizes")
@@ -137,14 +138,15 @@ def _axes(node: Node) -> tuple[int, ...] | None:
     """Axes are an attribute up to opset 12, an input after."""
     if node.opset < 13:
         return node.integers("axes")
-    return _sizes(node, 1) if node.has(1) else None
+    return sizes(node, 1) if node.has(1) else None
 
 
-def _places(node: Node, axes: tuple[int, ...], rank: int) -> frozenset[int]:
-    places = frozenset(axis + rank if axis < 0 else axis for axis in axes)
-    if len(places) != len(axes) or any(not 0 <= place < rank for place in places):
+def chosen(node: Node, axes: tuple[int, ...], rank: int) -> frozenset[int]:
+    """The axes counted from the front; each one once, and within the rank."""
+    found = frozenset(axis + rank if axis < 0 else axis for axis in axes)
+    if len(found) != len(axes) or any(not 0 <= place < rank for place in found):
         raise InvalidNetwork(f"{node.name[:80]!r} has axes {axes} for rank {rank}")
-    return places
+    return found
 
 
 def _rank_and_shape(node: Node) -> tuple[int, tuple[int, ...]]:

@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from services.gpu_worker.launch import dense, elementwise, quantized, shape, sparse, spiking
+from services.gpu_worker.launch import (
+    dense,
+    elementwise,
+    quantized,
+    reductions,
+    shape,
+    sparse,
+    spiking,
+)
 from services.gpu_worker.launch.call import Call
 
 LAUNCHERS: dict[str, Callable[[Call], None]] = {
@@ -27,6 +35,9 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "add": elementwise.add,
     "mul": elementwise.mul,
     "cast": elementwise.cast,
+    "reduce_sum": reductions.reduce_sum,
+    "reduce_mean": reductions.reduce_mean,
+    "reduce_max": reductions.reduce_max,
     "reshape": shape.reshape,
     "transpose": shape.transpose,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.bench.silicon.configuration import TILE, Configuration, Trip
+from ops.bench.silicon.configuration import STREAM, TILE, Configuration, Trip
 from services.gpu_worker import tuning
 from services.gpu_worker.launch import blocks
 
@@ -33,13 +33,16 @@ def gemm_i4() -> Iterator[Configuration]:
     card = tuning.CARD
     yield Configuration("gemm_i4", "gemm_i4", {}, TILE)
     yield Configuration("gemm_i4", "gemm_i4_bytes", {"BYTES": 1}, TILE)
-    weight_bytes = card.wrows * (STEP // 2 + WORD)  # codes, and a scale per row
+    wrows = card.nibble_wrows
+    weight_bytes = wrows * (STEP // 2 + WORD)  # codes, and a scale per row
     for rows in card.nibble_xrows:
-        trip = Trip(card.wrows * STEP, weight_bytes + rows * STEP * WORD)
-        yield Configuration("gemm_i4", "gemm_i4_rows", blocks.defines(card, rows), trip=trip)
+        defines = blocks.defines(card, rows, wrows)
+        trip = Trip(wrows * STEP, weight_bytes + rows * STEP * WORD)
+        yield Configuration("gemm_i4", "gemm_i4_rows", defines, trip=trip)
     for rows in card.byte_xrows:
-        defines = blocks.defines(card, rows) | {"BYTES": 1}
-        trip = Trip(card.wrows * STEP, weight_bytes + rows * (STEP + WORD))
-        yield Configuration("gemm_i4", "gemm_i4_bytes_rows", defines, trip=trip)
+        defines = blocks.defines(card, rows, wrows) | {"BYTES": 1}
+        trip = Trip(wrows * STEP // 2, wrows * STEP // 4 + rows * STEP // 2)  # half a step
+        budget = STREAM if rows == 1 else TILE  # more rows are a tile in registers
+        yield Configuration("gemm_i4", "gemm_i4_bytes_rows", defines, budget, trip)
     for entry in ("gemm_i4_round", "gemm_i4_spread"):
         yield Configuration("gemm_i4", entry, {"ROUND": 1})

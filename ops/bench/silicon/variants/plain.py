@@ -1,0 +1,29 @@
+"""Kernels without weights to multiply: elementwise, reductions, shape and spiking."""
+
+from collections.abc import Iterator
+
+from ops.bench.silicon.configuration import Configuration
+from services.gpu_worker import tuning
+from services.gpu_worker.launch.elementwise import C_TYPES
+from shared.tensors.dtypes import Dtype
+
+_ONE_FORM = ("add", "clip", "copy", "lif_step", "mul", "relu", "sigmoid")
+_READ = {Dtype.I64: 0, Dtype.F32: 1, Dtype.F64: 1, Dtype.F16: 2, Dtype.BF16: 3}  # of each kind, one
+REDUCTIONS = ("reduce_max", "reduce_mean", "reduce_sum")
+
+
+def configurations() -> Iterator[Configuration]:
+    """Every form that a card launches; casts from one type of each kind."""
+    yield from (Configuration(name, name) for name in _ONE_FORM)
+    yield Configuration("tanh", "tanh_map")
+    yield Configuration("softmax", "softmax", {"LANES": tuning.CARD.lanes})
+    for name in REDUCTIONS:
+        yield Configuration(name, name)
+        yield Configuration(name, f"{name}_along", {"ALONG": 1, "LANES": tuning.CARD.lanes})
+    yield Configuration("transpose", "transpose")
+    yield Configuration("transpose", "transpose_matrix", {"MATRIX": 1})
+    for aligned in (1, 0):
+        yield Configuration("stdp_update", "stdp_update", {"ALIGNED": aligned})
+    for dtype, read in _READ.items():
+        yield Configuration("cast", "cast", {"FROM": C_TYPES[dtype], "READ": read})
+    yield Configuration("cast", "cast", {"FROM": "float", "READ": 1, "DOUBLES": 0})
