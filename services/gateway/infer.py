@@ -19,6 +19,7 @@ from shared.contracts import errors, packed, wire
 from shared.contracts.errors import (
     DeadlineExceeded,
     DeviceFailed,
+    DeviceLost,
     InvalidMessage,
     ModelNotReady,
     NoWorker,
@@ -30,7 +31,13 @@ from shared.contracts.wire import inference
 
 MICRO = 1e-6
 DEFAULT_PRIORITY = 5  # where the protocol's 0 stands among 1..9
-LOST = (NoWorker, DeadlineExceeded, ModelNotReady, DeviceFailed)  # another worker may do better
+LOST = (
+    NoWorker,
+    DeadlineExceeded,
+    ModelNotReady,
+    DeviceFailed,
+    DeviceLost,
+)  # another worker may do better
 CATALOGUE = errors.catalogue()
 
 

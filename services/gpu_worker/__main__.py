@@ -3,18 +3,20 @@
 import os
 
 from services.gpu_worker import startup
-from services.gpu_worker.backend import OpenCLBackend
+from services.gpu_worker.isolation.backend import IsolatedBackend
 from services.gpu_worker.settings import GpuSettings
 from shared.bus.port import Bus
 from shared.chassis import compute, lifecycle, telemetry
+from shared.chassis.crosscheck import Crosscheck
 from shared.chassis.settings import load
+from shared.chassis.watch import Watch
 from shared.contracts.v1.workers import WorkerCard
 
 NAME = "gpu-worker"
 SLOTS = 2  # one job computes while the other is on the bus
 
 
-def card(backend: OpenCLBackend, settings: GpuSettings) -> WorkerCard:
+def card(backend: IsolatedBackend, settings: GpuSettings) -> WorkerCard:
     """Who this worker is."""
     return WorkerCard(
         worker=settings.name,
@@ -23,7 +25,7 @@ def card(backend: OpenCLBackend, settings: GpuSettings) -> WorkerCard:
         pid=os.getpid(),
         device=backend.device.name,
         driver=backend.device.driver,
-        memory=backend.device.limits.memory_bytes,
+        memory=backend.device.memory,
         slots=SLOTS,
     )
 
@@ -35,9 +37,14 @@ def main() -> None:
     backend = startup.ready(settings)
 
     async def serve(bus: Bus, settings: GpuSettings) -> None:
-        await compute.serve(bus, backend, card(backend, settings), settings)
+        crosscheck = Crosscheck(backend.fitness, every=settings.crosscheck_every)
+        watch = Watch(backend.fitness, crosscheck)
+        await compute.serve(bus, backend, card(backend, settings), settings, watch)
 
-    lifecycle.run(NAME, serve, settings)
+    try:
+        lifecycle.run(NAME, serve, settings)
+    finally:
+        backend.close()
 
 
 if __name__ == "__main__":

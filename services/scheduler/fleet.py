@@ -96,12 +96,14 @@ class Fleet:
         return self._recount(card.worker_class)
 
     def heard(self, beat: Heartbeat, now: float) -> bool:
-        """Note a heartbeat; True when the class gained or lost slots."""
+        """Note a heartbeat; True when the class gained or lost slots, or has none and a worker that
+        drains let go of a job, which may have to move."""
         worker = self.workers.get(beat.worker)
         if worker is None or worker.worker_class != beat.worker_class:
             worker = Worker(beat.worker, beat.worker_class, beat.slots, now)
             self.workers[beat.worker] = worker
         same = (worker.slots, worker.draining, worker.silent) == (beat.slots, beat.draining, False)
+        given_back = beat.draining and not worker.running <= {*beat.running}
         worker.beat, worker.silent, worker.draining = now, False, beat.draining
         worker.slots, worker.running = beat.slots, set(beat.running)
         before, worker.free = worker.free, beat.free
@@ -109,7 +111,7 @@ class Fleet:
         if same and of_class.slots:
             of_class.free += worker.free - before if worker.live else 0
             return False
-        return self._recount(beat.worker_class)
+        return self._recount(beat.worker_class) or given_back
 
     def started(self, name: str, key: str) -> None:
         """A worker said that it took a job; its next heartbeat will say so too, or not."""

@@ -11,6 +11,7 @@ from shared.chassis import artifacts, interactive, worker
 from shared.chassis.device import DeviceThread
 from shared.chassis.executor import BackendHandler
 from shared.chassis.settings import WorkerSettings
+from shared.chassis.watch import Watch
 from shared.contracts.v1.workers import WorkerCard
 from shared.operators import catalog
 from shared.operators.spec import Backend
@@ -22,22 +23,33 @@ BLAS_THREADS = 1  # a spinning pool of two costs more than it gives; workers sha
 log = structlog.get_logger()
 
 
-async def serve(bus: Bus, backend: Backend, card: WorkerCard, settings: WorkerSettings) -> None:
+async def serve(
+    bus: Bus,
+    backend: Backend,
+    card: WorkerCard,
+    settings: WorkerSettings,
+    watch: Watch | None = None,
+) -> None:
     """Serve a backend until cancelled, then drain both lanes and release the artifacts.
 
     Args:
-        backend: called from one thread; one with a true `thread_bound` from no other.
+        backend: called from one thread; one with a true `thread_bound` from no other. One with a
+            true `guarded` ends calls that hang by itself.
         card: who the worker is; the operators come from the catalogue.
+        watch: over a device that may fail, or compute wrongly; None: the backend does neither.
     """
+    watch = watch or Watch()
     threadpoolctl.threadpool_limits(BLAS_THREADS)
     whole = card.model_copy(update={"operators": tuple(spec.name for spec in catalog.CATALOG)})
     device = DeviceThread(backend)
     try:
         async with artifacts.keep(bus, device) as held, anyio.create_task_group() as group:
-            group.start_soon(_guard, device, settings.device_patience)
-            group.start_soon(interactive.serve, bus, whole, held, device)
-            handler = BackendHandler(device, held)
-            await worker.serve(bus, whole, handler, settings, loaded=held.digests)
+            if not getattr(backend, "guarded", False):
+                group.start_soon(_guard, device, settings.device_patience)
+            group.start_soon(interactive.serve, bus, whole, held, device, None, watch)
+            handler = BackendHandler(device, held, watch)
+            fitness, loaded = watch.fitness, held.digests
+            await worker.serve(bus, whole, handler, settings, loaded=loaded, fitness=fitness)
     finally:
         device.close()
 

@@ -1,12 +1,17 @@
 """Jobs of the kinds `infer` and `operator` on any backend, in the backend's own thread."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+
+import anyio
 
 from shared.chassis import measured
 from shared.chassis.artifacts import Artifacts
 from shared.chassis.device import DeviceThread
 from shared.chassis.handler import Outcome, Progress
 from shared.chassis.measured import Measured
+from shared.chassis.watch import Watch
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing
 from shared.network import shapes
@@ -15,6 +20,7 @@ from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Backend, OperatorSpec
 from shared.tensors.layouts import Tensor
 
+CHECK_PATIENCE = 5.0  # [s] that a result may wait for its check
 Tell = Callable[[float], Awaitable[None]]
 
 
@@ -23,9 +29,13 @@ class BackendHandler:
 
     kinds: tuple[str, ...] = ("infer", "operator")
 
-    def __init__(self, device: DeviceThread, artifacts: Artifacts) -> None:
+    def __init__(
+        self, device: DeviceThread, artifacts: Artifacts, watch: Watch | None = None
+    ) -> None:
+        """`watch`: over a device that may fail; None: it never does."""
         self._device = device
         self._artifacts = artifacts
+        self._watch = watch or Watch()
 
     async def handle(
         self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
@@ -34,12 +44,14 @@ class BackendHandler:
 
         Raises:
             InvalidTensor: the tensors do not fit what is to be run.
+            DeviceLost: the device went, or is not trusted: another worker is to do it.
             UnknownModel, ModelNotReady, BlobMissing, InvalidNetwork, UnsupportedOperator.
         """
 
         def tell(done: float) -> Awaitable[None]:
             return progress(done, "measuring")
 
+        self._watch.fitness.require()
         try:
             match job.body:
                 case InferBody() as body:
@@ -58,7 +70,17 @@ class BackendHandler:
             run = measured.network(loaded, tensors, body.repeat, trace=body.trace, strict=strict)
             done = await self._device.drive(run, tell)
             report = {"rows": measured.rows(loaded, tensors)}
+        sha256 = wanted if isinstance(wanted, str) else wanted.sha256
+        await self._trust(self._watch.offer(sha256, loaded, tensors, done.outputs))
         return _outcome(done, report)
+
+    async def _trust(self, verdict: "Future[str] | None") -> None:
+        """Wait a while for the check of a result, if there is one; raises DeviceLost when it, or
+        another check meanwhile, found the device wrong."""
+        if verdict is not None:
+            with anyio.move_on_after(CHECK_PATIENCE):
+                await asyncio.wrap_future(verdict)
+        self._watch.fitness.require_trust()
 
     async def _operator(
         self, body: OperatorBody, tensors: Mapping[str, Tensor], tell: Tell
@@ -71,7 +93,9 @@ class BackendHandler:
         backend = self._device.backend
         chosen: Backend = backend if backend.supports(spec, types) else ReferenceBackend()
         run = measured.operator(chosen, spec, tensors, attributes, body.repeat)
-        return _outcome(await self._device.drive(run, tell), {"backend": chosen.name})
+        done = await self._device.drive(run, tell)
+        self._watch.fitness.require_trust()
+        return _outcome(done, {"backend": chosen.name})
 
 
 def _spec(name: str) -> OperatorSpec:

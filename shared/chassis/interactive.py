@@ -16,10 +16,12 @@ from shared.chassis import batching, records
 from shared.chassis.artifacts import Artifacts
 from shared.chassis.batching import Item, Signature
 from shared.chassis.device import DeviceThread
+from shared.chassis.watch import Watch
 from shared.contracts import packed, subjects
 from shared.contracts.errors import (
     DeadlineExceeded,
     DeviceFailed,
+    DeviceLost,
     InvalidMessage,
     InvalidTensor,
     ModelNotReady,
@@ -70,10 +72,11 @@ async def serve(
     artifacts: Artifacts,
     device: DeviceThread,
     limits: Limits | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Answer calls to the worker and to its class until cancelled; then take no more, and answer
-    what has arrived."""
-    lane = Lane(bus, card.worker, artifacts, device, limits or Limits())
+    what has arrived. While `watch` says that the device is not fit, calls are refused at once."""
+    lane = Lane(bus, card.worker, artifacts, device, watch or Watch(), limits or Limits())
     own, of_class = subjects.interactive_worker, subjects.interactive
     async with anyio.create_task_group() as group:
         group.start_soon(lane.run)
@@ -94,9 +97,16 @@ class Lane:
     """The queue of one worker's interactive calls, and the pump that empties it."""
 
     def __init__(
-        self, bus: Bus, worker: str, artifacts: Artifacts, device: DeviceThread, limits: Limits
+        self,
+        bus: Bus,
+        worker: str,
+        artifacts: Artifacts,
+        device: DeviceThread,
+        watch: Watch,
+        limits: Limits,
     ) -> None:
         self._bus = bus
+        self._watch = watch
         self._worker = worker
         self._artifacts = artifacts
         self._device = device
@@ -121,6 +131,10 @@ class Lane:
             self._refuse(Message(message.reply, 0, [_blank(now)]), error)
             return
         taken = Message(message.reply, len(message.data), items)
+        standing = self._watch.fitness.standing
+        if not standing.fit:
+            self._refuse(taken, DeviceLost(f"worker {self._worker}: {standing.reason}"))
+            return
         if self._rows + taken.rows > self._limits.rows or (
             self._size + taken.size > self._limits.size
         ):
@@ -188,8 +202,9 @@ class Lane:
             outputs, run = await self._outputs(artifact, batching.join(items, known))
             batching.split(items, outputs, started=started, run=run, worker=self._worker)
         except Exception as error:  # this is a worker loop: whatever a run raises is answered
-            if len(items) == 1:
-                items[0].fail(_as_answer(error), self._worker)
+            if len(items) == 1 or isinstance(error, DeviceLost):
+                for item in items:
+                    item.fail(_as_answer(error), self._worker)
                 return
             middle = len(items) // 2
             await self._run(artifact, known, items[:middle])
@@ -201,6 +216,7 @@ class Lane:
 
         Raises:
             ModelNotReady: the artifact was released while the calls waited.
+            DeviceLost: the device is not trusted any more.
         """
         loaded = self._artifacts.find(artifact)
         if loaded is None:
@@ -212,6 +228,8 @@ class Lane:
         if done is None:
             done = await self._device.call(lambda: self._timed(loaded, inputs))
         outputs, run = done
+        self._watch.offer(artifact, loaded, inputs, outputs)
+        self._watch.fitness.require_trust()
         self._note(key, run)
         return outputs, run
 

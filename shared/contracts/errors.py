@@ -210,6 +210,20 @@ class BlobMissing(SuiteError):
     fix = "store the blob again before the job"
 
 
+class DeviceLost(SuiteError):
+    """The device's process ended with the work in it, or the device is not trusted for now."""
+
+    code, kind, retryable = "EL-1304", Kind.UNAVAILABLE, True
+    fix = "send it again: another worker takes it; `ellesmere status` shows what ails this one"
+
+
+class DeviceBusy(SuiteError):
+    """Another process has the device or its cache to itself for now."""
+
+    code, kind, retryable = "EL-1305", Kind.UNAVAILABLE, True
+    fix = "wait until it ends"
+
+
 class ModelExists(SuiteError):
     """The model name belongs to another network; the first one stands."""
 

@@ -88,6 +88,11 @@ def audits_of(tenant: str, job_id: str) -> str:
     return f"{PREFIX}.audit.{token(tenant)}.{token(job_id)}.*"
 
 
+def worker_audit(worker: str, what: str) -> str:
+    """One stored event per change of a worker's device; no tenant's name begins like this."""
+    return f"{PREFIX}.audit._worker.{token(worker)}.{token(what)}"
+
+
 def cancel(job_id: str) -> str:
     """Broadcast that a job was cancelled."""
     return f"{PREFIX}.ctl.cancel.{token(job_id)}"

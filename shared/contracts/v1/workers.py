@@ -24,7 +24,20 @@ class WorkerCard(Message):
     kinds: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()  # sha256 of every loaded variant
-    draining: bool = False
+    draining: bool = False  # takes nothing more, for good or for now
+    unready: str | None = None  # why it takes no work for now
+    quarantined: str | None = None  # why its device is not trusted
+
+
+class WorkerEvent(Message):
+    """What became of a worker's device; stored under `subjects.worker_audit`."""
+
+    type: Literal["workers.event.v1"] = "workers.event.v1"
+    worker: Token
+    worker_class: Token
+    what: str  # fit, away, unready, quarantined
+    at: float  # [s since the epoch]
+    reason: str = ""
 
 
 class Heartbeat(Message):
