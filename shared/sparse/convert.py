@@ -60,7 +60,7 @@ def to_layout(
 
     Raises:
         ValueError: parts that do not fit (see tensors.check), another layout, a matrix that the
-            layout cannot hold, or an i8 source whose repeated elements add to no finite value.
+            layout cannot hold, or repeated elements whose sum the value type cannot hold.
     """
     check.tensor(tensor)
     if layout is Layout.DENSE:

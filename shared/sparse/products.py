@@ -59,13 +59,27 @@ def sampled(pattern: Compressed, left: F32, right: F32) -> F64:
     if left.ndim != 2 or left.shape[0] != rows or right.shape != (cols, left.shape[1]):
         wanted = f"left and right must be ({rows}, k) and ({cols}, k)"
         raise ValueError(f"{wanted}, got {left.shape} and {right.shape}")
-    row, col = places(pattern)
+    return sampled_at(*places(pattern), left, right)
+
+
+def sampled_at(rows: I64, cols: I64, left: F32 | F64, right: F32 | F64) -> F64:
+    """left[row] · right[col] for pairs of a row and a column, in bounded memory.
+
+    Args:
+        rows: (pairs,) int64, rows of left.
+        cols: (pairs,) int64, rows of right.
+        left: (any, k) float32 or float64.
+        right: (any, k) float32 or float64.
+
+    Returns:
+        (pairs,) float64.
+    """
     wide, other = left.astype(np.float64), right.astype(np.float64)
-    found = np.empty(row.size, dtype=np.float64)
+    found = np.empty(rows.size, dtype=np.float64)
     step = max(CHUNK // max(left.shape[1], 1), 1)
     for start in range(0, found.size, step):
         part = slice(start, start + step)
-        found[part] = np.einsum("ij,ij->i", wide[row[part]], other[col[part]])
+        found[part] = np.einsum("ij,ij->i", wide[rows[part]], other[cols[part]])
     return found
 
 
