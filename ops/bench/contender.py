@@ -8,18 +8,28 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 LEAST_SECONDS = 0.04  # of one sample: /proc/stat counts steal in ticks of 10 ms
 MOST_CALLS = 2000
 
 Call = Callable[[], object]
-Prepare = Callable[[Mapping[str, object]], dict[str, Call]]
+
+
+class Work(NamedTuple):
+    """A call to be timed, and the bytes that it cannot avoid to move; 0: nobody counted."""
+
+    call: Call
+    moved: float = 0.0
+
+
+Prepare = Callable[[Mapping[str, object]], Mapping[str, Work]]
 Facts = Callable[[], Mapping[str, object]]
 
 
 def serve(prepare: Prepare, facts: Facts) -> None:
     """Answer until stdin ends: `prepare` a case, then `time` its calls by name."""
-    calls: dict[str, Call] = {}
+    calls: dict[str, Work] = {}
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "facts":
@@ -27,9 +37,9 @@ def serve(prepare: Prepare, facts: Facts) -> None:
         elif asked["do"] == "prepare":
             calls.clear()  # the last case is freed before the next is made
             calls.update(prepare(asked["case"]))
-            answer = list(calls)
+            answer = {name: work.moved for name, work in calls.items()}
         else:
-            answer = sample(calls[asked["name"]], asked["calls"])
+            answer = sample(calls[asked["name"]].call, asked["calls"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

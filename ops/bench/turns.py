@@ -29,6 +29,7 @@ class Side:
 class Series:
     """Samples of one call [s]: those that count, and the steal of every turn."""
 
+    moved: float = 0.0  # [bytes] of one call
     samples: list[float] = field(default_factory=list)
     steal: list[float] = field(default_factory=list)
 
@@ -96,13 +97,14 @@ def measure(contenders: Sequence[Contender], case: Mapping[str, object]) -> dict
     A call has enough samples after ROUNDS clean ones; the others go on up to TRIES rounds.
     """
     calls: dict[str, tuple[Contender, str, int]] = {}
+    series: dict[str, Series] = {}
     for contender in contenders:
-        names = contender.ask(do="prepare", case=case)
-        assert isinstance(names, list)
-        for name in names:
-            found = _sample(contender, name, None)
-            calls[f"{contender.side.name}/{name}"] = (contender, name, int(found["calls"]))
-    series = {name: Series() for name in calls}
+        works = contender.ask(do="prepare", case=case)
+        assert isinstance(works, dict)
+        for name, moved in works.items():
+            full, found = f"{contender.side.name}/{name}", _sample(contender, name, None)
+            calls[full] = (contender, name, int(found["calls"]))
+            series[full] = Series(moved)
     for _ in range(TRIES):
         waiting = [name for name, held in series.items() if len(held.samples) < ROUNDS]
         for name in waiting:

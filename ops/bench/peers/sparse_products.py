@@ -7,6 +7,7 @@ inspector-executor interface: the handle is made, hinted and optimised once, bef
 import ctypes
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from ops.bench import contender
-from ops.bench.contender import Call
+from ops.bench.contender import Call, Work
 
 NON_TRANSPOSE, GENERAL, ROW_MAJOR, ZERO_BASED, MANY_CALLS = 10, 20, 101, 0, 100_000
 
@@ -86,31 +87,43 @@ class MklCsr:
         self._library.mkl_sparse_destroy(self._handle)
 
 
-def prepare(case: Mapping[str, object]) -> dict[str, Call]:
-    """Calls by library for the matrix in a file."""
+def prepare(case: Mapping[str, object]) -> dict[str, Work]:
+    """Calls by library for the matrices in a file."""
     with np.load(str(case["file"])) as held:
-        shape = tuple(held["shape"])
-        matrix = scipy.sparse.csr_array(
-            (held["values"], held["indices"], held["indptr"]), shape=shape
-        )
-        x = held["x"]
+        matrix, blocks = _read(held, "uniform"), _read(held, "block")
+        x, expected = held["x"], {"uniform": held["uniform.y"], "block": held["block.y"]}
     columns = x.shape[1]
     whole = matrix.toarray()
     flat = x[:, 0].copy() if columns == 1 else x
-    y = np.empty((shape[0], columns), np.float32)
-    handle = MklCsr(_mkl(), matrix, columns)
-    handle.multiply(flat, y)
-    np.testing.assert_allclose(y, matrix @ x, rtol=1e-3, atol=1e-4)
-    return {
+    calls = {
         "numpy dense": lambda: whole @ flat,
         "scipy csr": lambda: matrix @ flat,
-        "mkl csr": lambda: handle.multiply(flat, y),
+        "mkl csr": _mkl_call(matrix, flat, columns, expected["uniform"]),
+        "mkl csr of blocks": _mkl_call(blocks, flat, columns, expected["block"]),
     } | _torch(matrix, flat)
+    return {name: Work(call) for name, call in calls.items()}
+
+
+def _read(held: Mapping[str, np.ndarray], structure: str) -> scipy.sparse.csr_array:
+    parts = tuple(held[f"{structure}.{part}"] for part in ("values", "indices", "indptr"))
+    return scipy.sparse.csr_array(parts, shape=tuple(held["shape"]))
+
+
+def _mkl_call(
+    matrix: scipy.sparse.csr_array, x: np.ndarray, columns: int, expected: np.ndarray
+) -> Call:
+    handle, y = MklCsr(_mkl(), matrix, columns), np.empty_like(expected)
+    handle.multiply(x, y)
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3)
+    return lambda: handle.multiply(x, y)
 
 
 def _torch(matrix: scipy.sparse.csr_array, x: np.ndarray) -> dict[str, Call]:
     import torch
 
+    warnings.filterwarnings(
+        "ignore", category=UserWarning
+    )  # CSR is beta there; it is what there is
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     parts = (matrix.indptr.astype("i4"), matrix.indices.astype("i4"), matrix.data)
     held = torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=matrix.shape)
