@@ -38,8 +38,8 @@
 #define ALIGNED 1  // 1 promises n % VEC == 0, 0 allows any n
 #endif
 #ifndef WORDS
-#define WORDS 1  // 1 reads what is below 32 bits by whole words, 0 element by element
-#endif
+#define WORDS 1  // 1 reads what is below 32 bits by whole words and leaves it to the device to make
+#endif           // floats of halves and codes; 0 reads by elements and computes them
 
 #define UNUSED __attribute__((unused))  // what only some of the files or variants need
 
@@ -60,23 +60,56 @@ typedef int index_t;
 typedef ushort index_t;
 #endif
 
+// Four codes from the bytes of a word.
 UNUSED static float4 codes4(const uint four)
 {
+#if WORDS
     const char4 c = as_char4(four);
     return (float4)(c.x, c.y, c.z, c.w);
+#else  // code + 128 as the last bits of 2^23: vectors all the way, and as exact
+    const uint4 bytes = ((uint4)(four) >> (uint4)(0, 8, 16, 24) & 0xff) ^ 0x80;
+    return as_float4(bytes | 0x4b000000) - 8388736.0f;
+#endif
 }
+
+#if VALUE == 16
+#if WORDS  // the device turns halves into floats
+UNUSED static float half1(const ushort bits)
+{
+    return vload_half(0, (const half*)&bits);
+}
+
+UNUSED static float4 half4_of(const uint2 two)
+{
+    return vload_half4(0, (const half*)&two);
+}
+#else  // a processor's driver may call a function for each
+#define SUBNORMAL 0x38800000  // 2^-14, the smallest half that is not one
+UNUSED static float4 half4_of(const uint2 two)
+{
+    const uint4 bits = (uint4)(two.x & 0xffff, two.x >> 16, two.y & 0xffff, two.y >> 16);
+    const uint4 exponent = bits & 0x7c00, shifted = ((bits & 0x7fff) << 13) + 0x38000000;
+    const float4 tiny = as_float4(shifted + 0x800000) - as_float(SUBNORMAL);
+    uint4 made = select(shifted, shifted + 0x38000000, exponent == 0x7c00);
+    made = select(made, as_uint4(tiny), exponent == 0);
+    return as_float4(made | (bits & 0x8000) << 16);
+}
+
+UNUSED static float half1(const ushort bits)
+{
+    return half4_of((uint2)(bits, 0)).x;
+}
+#endif
+#endif
 
 // Stored value i, without its scale.
 UNUSED static float value_at(__global const stored_t* values, const int i)
 {
-#if VALUE == 32
-    return values[i];
-#elif VALUE == 16 && WORDS
-    const ushort bits = ((__global const uint*)values)[i >> 1] >> ((i & 1) * 16);
-    return vload_half(0, (const half*)&bits);
+#if VALUE == 16 && WORDS
+    return half1(((__global const uint*)values)[i >> 1] >> ((i & 1) * 16));
 #elif VALUE == 16
-    return vload_half(i, (__global const half*)values);
-#elif WORDS
+    return half1(values[i]);
+#elif VALUE == 8 && WORDS
     return (int)(((__global const uint*)values)[i >> 2] << (24 - (i & 3) * 8)) >> 24;
 #else
     return values[i];
@@ -89,8 +122,7 @@ UNUSED static float4 values_at(__global const stored_t* values, const int q)
 #if VALUE == 32
     return ((__global const float4*)values)[q];
 #elif VALUE == 16
-    const uint2 two = ((__global const uint2*)values)[q];
-    return vload_half4(0, (const half*)&two);
+    return half4_of(((__global const uint2*)values)[q]);
 #else
     return codes4(((__global const uint*)values)[q]);
 #endif
@@ -143,7 +175,7 @@ typedef vec loose __attribute__((aligned(4)));
 #if NARROW
 // A work-item's columns of x: X(b, col) is element `col` of its b-th. Those past n repeat the last
 // one and are not written.
-#define COLUMN ((int)get_group_id(1) * BATCH)
+#define COLUMN ((int)get_global_id(1) * BATCH)
 #define X(b, col) from[b][(col) * (BATCH_FIRST ? 1 : n)]
 #define POINT(from) \
     __global const float* from[BATCH]; \
@@ -194,7 +226,7 @@ UNUSED static void finish_row(const float* sums, const float scale, const int ro
 #define REACH (VEC * SPAN)
 #if UNIFORM
 #define ROW ((int)get_group_id(0))
-#define COLUMN ((int)get_group_id(1) * GROUP * REACH + (int)get_local_id(0) * REACH)
+#define COLUMN ((int)get_global_id(1) * GROUP * REACH + (int)get_local_id(0) * REACH)
 #else
 #define ACROSS ((n + REACH - 1) / REACH)
 #define ROW ((int)get_global_id(0) / ACROSS)

@@ -14,6 +14,7 @@ from shared.contracts.errors import DeviceFailed
 
 # Denormals are flushed because the card's mad would take two instructions otherwise.
 OPTIONS = ("-cl-std=CL1.2", "-cl-mad-enable", "-cl-denorms-are-zero")
+MOST_ROWS = 65535  # groups along the second dimension of a launch: what NVIDIA takes
 LOG_LINES = 20  # of a failed build, from its end
 Defines = Mapping[str, int | str]
 Argument = int | float | cl.Buffer | np.ndarray | None
@@ -42,7 +43,9 @@ class Kernel:
         Args:
             items: work-items along the first dimension, rounded up to whole groups.
             arguments: whole numbers become int, others float; None is a null pointer.
-            rows: groups along the second dimension.
+            rows: groups along the second dimension; more than a device takes at once are enqueued
+                in several launches, each with the rest as its offset, so a kernel asks for
+                get_global_id(1), never for get_group_id(1).
 
         Raises:
             DeviceFailed: the driver refuses the launch.
@@ -54,8 +57,12 @@ class Kernel:
             self._typed = True
         whole = -(-items // self.group) * self.group
         with trouble(f"launching {self.name} on {self._device.name}"):
-            sizes = (whole, rows), (self.group, 1)
-            self._device.trail.last = self._kernel(self._device.queue, *sizes, *arguments)
+            for first in range(0, rows, MOST_ROWS):
+                sizes = (whole, min(rows - first, MOST_ROWS)), (self.group, 1)
+                offset = (0, first) if first else None
+                self._device.trail.last = self._kernel(
+                    self._device.queue, *sizes, *arguments, global_offset=offset
+                )
 
 
 class Programs:
