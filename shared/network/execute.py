@@ -35,6 +35,7 @@ def load(network: Network, backend: Backend) -> "Loaded":
     loaded = Loaded(network, backend)
     try:
         loaded.warm()
+        backend.synchronize()  # a device that copies later says here that it has no room
     except BaseException:
         loaded.close()
         raise
