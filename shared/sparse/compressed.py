@@ -268,6 +268,8 @@ def from_scipy(
     """
     if matrix.format not in ("csr", "csc"):
         raise ValueError(f"expected csr or csc, got {matrix.format}; use its tocsr()")
+    if matrix.ndim != 2:
+        raise ValueError(f"a sparse matrix has two dimensions, got shape {matrix.shape}")
     axis = Axis.ROWS if matrix.format == "csr" else Axis.COLUMNS
     rows, cols = matrix.shape
     stored = order.stored(matrix.indptr, matrix.data, matrix.indices)

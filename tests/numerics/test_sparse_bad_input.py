@@ -152,6 +152,7 @@ def theirs_with(**parts: Array) -> "sparse.csr_array[np.float32]":
         (theirs_with(indices=np.array([0, -1, 1])), "0..2147483647 to fit int32, got -1"),
         (theirs_with(data=np.ones(3, np.int8)), "values must be float32 or float16, got int8"),
         (theirs_with(data=np.ones(3, np.complex64)), "float32 or float16, got complex64"),
+        (sparse.csr_array(np.ones(3, np.float32)), r"two dimensions, got shape \(3,\)"),
         (sparse.coo_array(np.eye(3, dtype=np.float32)), r"expected csr or csc, got coo; use its"),
     ],
 )
