@@ -5,6 +5,7 @@ from pathlib import Path
 
 from services.gpu_worker import device as devices
 from services.gpu_worker import tuning
+from services.gpu_worker.abilities import Abilities
 from services.gpu_worker.binaries import BinaryCache
 from services.gpu_worker.device import Device
 from services.gpu_worker.launch import split
@@ -15,10 +16,10 @@ from services.gpu_worker.programs import Programs
 from services.gpu_worker.residency import Residency
 from services.gpu_worker.resident import DeviceTensor
 from services.gpu_worker.shelf import Traffic
+from services.gpu_worker.tuned.choices import Choices
 from services.gpu_worker.tuning import Tuning
 from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Types
-from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Tensor
 
 
@@ -46,13 +47,14 @@ class OpenCLBackend:
     def __init__(
         self, device: Device, cache: Path | None = None, tuned: Tuning | None = None
     ) -> None:
-        """`tuned` replaces the tunables of the device's class."""
+        """`tuned` replaces the start values of the device's class."""
         self.device = device
         self.name = device.worker_class
         self.residency = Residency(device)
         self.programs = Programs(device, BinaryCache(cache / "programs" if cache else None))
         self._passed = validate.Passed()
-        self._gpu = Gpu(device, self.programs, self.residency, tuned or tuning.of_class(self.name))
+        start = tuned or tuning.of_class(self.name)
+        self.choices = Choices(Gpu(device, self.programs, self.residency, start))
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class OpenCLBackend:
     @property
     def batches(self) -> tuple[int, ...]:
         """Rows of x that between them need every variant of the products' kernels."""
-        return self._gpu.tuning.batches
+        return self.choices.start.tuning.batches
 
     @property
     def upload_seconds(self) -> float:
@@ -82,15 +84,7 @@ class OpenCLBackend:
     def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
         """Whether the operator has a launcher, the inputs fit its ports, and the device counts
         with their element types."""
-        if spec.name not in LAUNCHERS:
-            return False
-        if not self.device.doubles and any(kind.dtype is Dtype.F64 for kind in inputs.values()):
-            return False
-        try:
-            validate.ports(spec, inputs)
-        except ValueError:
-            return False
-        return True
+        return Abilities(frozenset(LAUNCHERS), self.device.doubles).supports(spec, inputs)
 
     def upload(self, tensor: Tensor) -> DeviceTensor:
         """Copy a tensor to the device; its arrays may be reused at once.
@@ -125,7 +119,8 @@ class OpenCLBackend:
         """
         types = {port: tensor.type for port, tensor in inputs.items()}
         filled = self._passed.call(spec, types, attributes)
-        call = Call(self._gpu, inputs, filled, spec.infer(types, filled))
+        gpu = self.choices.of(spec.name, types, filled)
+        call = Call(gpu, inputs, filled, spec.infer(types, filled))
         try:
             self._launch(spec, call)
         except BaseException:

@@ -36,7 +36,7 @@ def check(backend: OpenCLBackend, operators: Iterable[str] | None = None) -> int
     """
     specs = [catalog.spec(name) for name in operators or backend.operators]
     for spec in specs:
-        _compare(backend, spec, next(spec.cases(np.random.default_rng(SEED))))
+        _compare(backend, spec, next(spec.cases(rng())))
     return len(specs)
 
 
@@ -56,28 +56,38 @@ def warm(backend: OpenCLBackend, batches: Iterable[int]) -> None:
         for rows in batches:
             x = dense(np.zeros((rows, WARM_SIZE), np.float32))
             case = Case(f"warm_{rows}", {"x": x, "weight": weight}, attributes)
-            _run(backend, catalog.spec(name), case)
+            run(backend, catalog.spec(name), case)
+
+
+def matches(spec: OperatorSpec, made: Tensor, expected: Tensor) -> bool:
+    """Whether a result is within the operator's tolerance of the reference's."""
+    return np.allclose(
+        made.values,
+        expected.values,
+        rtol=spec.tolerance.rtol,
+        atol=spec.tolerance.atol,
+        equal_nan=True,
+    )
+
+
+def rng() -> np.random.Generator:
+    """What cases are drawn from: the same every time."""
+    return np.random.default_rng(SEED)
 
 
 def _compare(backend: OpenCLBackend, spec: OperatorSpec, case: Case) -> None:
     wanted = ReferenceBackend().run(spec, case.inputs, case.attributes)
-    made = _run(backend, spec, case)
+    made = run(backend, spec, case)
     for port, expected in wanted.items():
-        near = np.allclose(
-            made[port].values,
-            expected.values,
-            rtol=spec.tolerance.rtol,
-            atol=spec.tolerance.atol,
-            equal_nan=True,
-        )
-        if not near:
+        if not matches(spec, made[port], expected):
             raise WrongAnswer(
                 f"{spec.name} on {backend.device.name} ({backend.device.driver}) gives "
                 f"{_brief(made[port])} for {port} of case {case.name}, not {_brief(expected)}"
             )
 
 
-def _run(backend: OpenCLBackend, spec: OperatorSpec, case: Case) -> Tensors:
+def run(backend: OpenCLBackend, spec: OperatorSpec, case: Case) -> Tensors:
+    """Run a case and bring its outputs back; keeps nothing. Raises DeviceFailed."""
     residents = {}
     outputs = {}
     try:

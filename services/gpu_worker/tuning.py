@@ -33,6 +33,7 @@ class Tuning:
     block_batches: tuple[int, ...]  # as row_batches, for weights in blocks
     tall: int  # rows of a block per work-item
     uniform_tall: int  # the same where a group is one sparse row
+    item_group: int | None = None  # as group, for functions of elements; None: the kernel's own
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -48,6 +49,11 @@ class Tuning:
             self.tile_from or 1,
         }
         return tuple(sorted(starts))
+
+    @property
+    def items(self) -> dict[str, int | str]:
+        """Defines of kernels that take elements one by one."""
+        return {} if self.item_group is None else {"GROUP": self.item_group}
 
     def block_vecs(self, n: int) -> tuple[int, ...]:
         """Columns per load of products with weights in blocks, for n columns of x."""

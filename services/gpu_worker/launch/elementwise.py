@@ -80,7 +80,7 @@ def cast(call: Call) -> None:
         return
     if target is Dtype.F64 and not doubles:
         raise NoDoubles(f"{call.gpu.device.name} does not compute with f64")
-    defines: dict[str, int | str] = {
+    defines = call.gpu.tuning.items | {
         "FROM": C_TYPES[source],
         "READ": _READ.get(source, 0),
         "DOUBLES": int(doubles),
@@ -103,7 +103,7 @@ def _map(call: Call, name: str, *parameters: float, entry: str | None = None) ->
     """One input, one output of its shape."""
     count = call.inputs["x"].size
     x, y = call.buffer("x"), call.output("y")
-    kernel = call.gpu.programs.kernel(name, {}, entry)
+    kernel = call.gpu.programs.kernel(name, call.gpu.tuning.items, entry)
     kernel.launch(_quads(count), count, *parameters, x, y)
 
 
@@ -111,7 +111,8 @@ def _pair(call: Call, name: str) -> None:
     """Two inputs, the second repeated: its period is its own size."""
     count, period = call.inputs["a"].size, call.inputs["b"].size
     a, b, y = call.buffer("a"), call.buffer("b"), call.output("y")
-    call.gpu.programs.kernel(name, {}).launch(_quads(count), count, period, a, b, y)
+    kernel = call.gpu.programs.kernel(name, call.gpu.tuning.items)
+    kernel.launch(_quads(count), count, period, a, b, y)
 
 
 def _quads(count: int) -> int:

@@ -7,7 +7,7 @@ def lif_step(call: Call) -> None:
     """Four neurons per work-item."""
     count = call.inputs["v"].size
     attributes = ("decay", "gain", "v_rest", "v_threshold", "v_reset")
-    call.gpu.programs.kernel("lif_step", {}).launch(
+    call.gpu.programs.kernel("lif_step", call.gpu.tuning.items).launch(
         -(-count // 4),
         count,
         *map(call.number, attributes),
@@ -26,7 +26,7 @@ def stdp_update(call: Call) -> None:
     attributes = ("a_plus", "a_minus", "decay_pre", "decay_post", "w_min", "w_max")
     inputs = ("weight", "pre_spikes", "post_spikes", "pre_trace", "post_trace")
     outputs = ("weight_next", "pre_trace_next", "post_trace_next")
-    call.gpu.programs.kernel("stdp_update", {"ALIGNED": aligned}).launch(
+    call.gpu.programs.kernel("stdp_update", call.gpu.tuning.items | {"ALIGNED": aligned}).launch(
         max(pre // 4 if aligned else pre, 1),
         *(post, pre),
         *map(call.number, attributes),
