@@ -22,6 +22,15 @@ class Method(StrEnum):
 
     INT8 = "int8"
     PRUNE_CSR = "prune_csr"
+    PRUNE = "prune"
+
+
+class Values(StrEnum):
+    """How values of a sparse layer are stored."""
+
+    F32 = "f32"
+    F16 = "f16"
+    I8 = "i8"
 
 
 class Objective(StrEnum):
@@ -35,7 +44,8 @@ class Objective(StrEnum):
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 How = Annotated[Method, typer.Option("--method", help="How weights are made smaller.")]
 Data = Annotated[Path, typer.Option(help=".npz with `x` and `labels` that no training has seen.")]
-Sparsity = Annotated[float, typer.Option(help="Share of zeros, for prune_csr.")]
+Sparsity = Annotated[float, typer.Option(help="Share of zeros, for prune and prune_csr.")]
+Stored = Annotated[Values, typer.Option("--values", help="How prune stores values.")]
 Goal = Annotated[Objective, typer.Option("--objective", help="What must become better.")]
 MaxDrop = Annotated[float, typer.Option(help="Accuracy that may be lost, 0.01 is one point.")]
 Class = Annotated[str, typer.Option("--class", help="Class of workers that will serve.")]
@@ -49,6 +59,7 @@ def compress(  # noqa: PLR0913 - one parameter per option
     data: Data,
     method: How = Method.INT8,
     sparsity: Sparsity = 0.9,
+    values: Stored = Values.F32,
     objective: Goal = Objective.LATENCY,
     max_drop: MaxDrop = 0.01,
     worker_class: Class = "",
@@ -68,6 +79,7 @@ def compress(  # noqa: PLR0913 - one parameter per option
             "model": name,
             "method": method.value,
             "sparsity": sparsity,
+            "values": values.value if method is Method.PRUNE else None,
             "objective": objective.value,
             "max_accuracy_drop": max_drop,
             "worker_class": worker_class or None,

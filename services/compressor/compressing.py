@@ -1,13 +1,12 @@
 """Jobs of the kind `compress`: a smaller variant, measured where it will serve, kept if good."""
 
 from collections.abc import Callable
-from functools import partial
 
 import anyio
 import anyio.to_thread
 from pydantic import BaseModel
 
-from services.compressor import labelled, manifests, measure, pipeline, verdict
+from services.compressor import labelled, laying, manifests, measure, pipeline, verdict
 from services.compressor.measure import Bench, Measured, Subject
 from services.compressor.pipeline import Candidate, LayerChange
 from shared.bus.port import Bus
@@ -27,7 +26,7 @@ async def run(
 
     Raises:
         UnknownModel, InvalidTensor, NonFiniteInput: about what was asked.
-        InvalidNetwork: the model has no layer that this method makes smaller.
+        InvalidNetwork: the model has no layer that this method could make smaller.
         NoWorker: nobody of the class that will serve is there to measure on.
     """
     manifest = await manifests.read(bus, body.model)
@@ -35,18 +34,19 @@ async def run(
     baseline = manifest.variants[0]
     worker_class = await measure.serving_class(bus, body.model, baseline.name, body.worker_class)
     await progress(0.05, f"compressing with {body.method}")
-    data = await bus.get_blob(baseline.artifact)
-    made, packed = await anyio.to_thread.run_sync(partial(_compress, data, body))
-    await progress(0.2, f"measuring on {worker_class}")
-    stored = await bus.put_blob(packed)  # expires unless the verdict keeps it
     bench = Bench(bus, job, worker_class, rows, body.batch)
+    network = await anyio.to_thread.run_sync(_unpacked, await bus.get_blob(baseline.artifact), body)
+    made = await _made(bench, body, network, progress)
+    await progress(0.2, f"measuring on {worker_class}")
+    changed = any(layer.operator != pipeline.DENSE for layer in made.layers)
+    packed = await anyio.to_thread.run_sync(artifact.pack, made.network) if changed else b""
+    # It expires unless the verdict keeps it.
+    stored = await bus.put_blob(packed) if changed else baseline.artifact
     try:
-        before, after = await bench.compare(
-            [
-                Subject(baseline.artifact, baseline.weight_bytes),
-                Subject(stored, made.network.weight_bytes),
-            ]
-        )
+        subjects = [Subject(baseline.artifact, baseline.weight_bytes)]
+        subjects += [Subject(stored, made.network.weight_bytes)] if changed else []
+        before, *others = await bench.compare(subjects)
+        after = others[0] if others else before
         terms = verdict.Terms(body.objective, body.max_accuracy_drop, worker_class)
         judged = verdict.judge(before.quality, after.quality, terms)
         await progress(0.9, judged.reason)
@@ -61,22 +61,43 @@ async def run(
 
 
 def variant_name(body: CompressBody) -> str:
-    """What `model_version` will name: int8, csr90, csr97.5."""
-    return "int8" if body.method == "int8" else f"csr{100 * body.sparsity:.4g}"
+    """What `model_version` will name: int8, csr90, csr97.5, pruned90, pruned90-f16."""
+    match body.method:
+        case "int8":
+            return "int8"
+        case "prune_csr":
+            return f"csr{100 * body.sparsity:.4g}"
+    values = f"-{body.values}" if body.values not in (None, "f32") else ""
+    return f"pruned{100 * body.sparsity:.4g}{values}"
 
 
-def _compress(data: bytes, body: CompressBody) -> tuple[Candidate, bytes]:
-    """The candidate of an artifact, and its own artifact."""
+def _unpacked(data: bytes, body: CompressBody) -> Network:
     try:
-        network = artifact.unpack(data)
-        match body.method:
-            case "int8":
-                made = pipeline.int8(network)
-            case "prune_csr":
-                made = pipeline.prune_csr(network, body.sparsity)
-        return made, artifact.pack(made.network)
+        return artifact.unpack(data)
     except ValueError as error:
         raise InvalidNetwork(f"model {body.model!r}: {error}") from None
+
+
+async def _made(
+    bench: Bench, body: CompressBody, network: Network, progress: Progress
+) -> Candidate:
+    """The smaller network."""
+    try:
+        if body.method != "prune":
+            return await anyio.to_thread.run_sync(_compressed, network, body)
+        pruned = await anyio.to_thread.run_sync(pipeline.prune, network, body.sparsity)
+        laid = await laying.lay_out(bench, body, network, pruned, progress)
+        dense = {step: choice.reason for step, choice in laid.choices.items()}
+        left = {step: why for step, why in dense.items() if step not in laid.weights}
+        return pipeline.lay_out(network, laid.weights, {**pruned.left, **left}, laid.choices)
+    except ValueError as error:
+        raise InvalidNetwork(f"model {body.model!r}: {error}") from None
+
+
+def _compressed(network: Network, body: CompressBody) -> Candidate:
+    if body.method == "int8":
+        return pipeline.int8(network)
+    return pipeline.prune_csr(network, body.sparsity)
 
 
 def _variant(
@@ -145,6 +166,7 @@ def _report(
                 "bytes_after": layer.bytes_after,
                 "sparsity": layer.sparsity,
                 "reason": layer.reason,
+                "times": dict(layer.times),
             }
             for layer in layers
         ],

@@ -18,7 +18,7 @@ from shared.chassis import jobs
 from shared.contracts import subjects
 from shared.contracts.errors import NoWorker, SuiteError
 from shared.contracts.subjects import Bucket
-from shared.contracts.v1.jobs import BlobRef, InferBody, JobFinished, JobSubmitted
+from shared.contracts.v1.jobs import BlobRef, InferBody, JobFinished, JobSubmitted, OperatorBody
 from shared.contracts.v1.models import Latency, Route
 from shared.contracts.v1.workers import WorkerCard
 from shared.tensors.layouts import Tensor
@@ -64,7 +64,7 @@ class Bench:
         device = ""
         for _ in range(ROUNDS):
             for taken, subject in zip(samples, subjects_, strict=True):
-                finished = await self._timed(subject, _repeats(taken))
+                finished = await self._timed(subject, repeats(taken))
                 taken.extend(finished.timing.samples)
                 device = finished.device
         return [
@@ -76,17 +76,22 @@ class Bench:
         body = InferBody(artifact=subject.artifact.sha256)
         scores = []
         for chunk in self.rows.chunks(CHUNK):
-            _, outputs = await self._run(body, chunk)
+            _, outputs = await self.run(body, chunk)
             scores.append(outputs[self.rows.output].values)
         return self.rows.correct(np.concatenate(scores))
 
     async def _timed(self, subject: Subject, repeat: int) -> JobFinished:
         body = InferBody(artifact=subject.artifact.sha256, repeat=repeat)
-        return (await self._run(body, self.rows.batch(self.batch)))[0]
+        return (await self.run(body, self.rows.batch(self.batch)))[0]
 
-    async def _run(
-        self, body: InferBody, tensors: Mapping[str, Tensor]
+    async def run(
+        self, body: InferBody | OperatorBody, tensors: Mapping[str, Tensor]
     ) -> tuple[JobFinished, dict[str, Tensor]]:
+        """One job on the class; its record and its outputs.
+
+        Raises:
+            SuiteError: what the job failed with.
+        """
         job = JobSubmitted(
             job=f"compress-{uuid.uuid4().hex[:24]}",
             tenant=self.job.tenant,
@@ -145,11 +150,11 @@ async def _routed(bus: Bus, model: str, variant: str, live: Sequence[str]) -> st
     return next((one.worker_class for one in choices if one.worker_class in live), None)
 
 
-def _repeats(taken: Sequence[float]) -> int:
-    """Timed calls for the next round, after what the last one took."""
+def repeats(taken: Sequence[float], seconds: float = ROUND_SECONDS) -> int:
+    """Timed calls for a round of so many seconds, after what the last one took."""
     if not taken:
         return FIRST_REPEATS
-    affordable = int(ROUND_SECONDS / max(median(taken), 1e-9))
+    affordable = int(seconds / max(median(taken), 1e-9))
     return min(max(affordable, REPEATS.start), REPEATS.stop - 1)
 
 

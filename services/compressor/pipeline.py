@@ -1,7 +1,7 @@
 """Make a smaller network of a trained one; pure, every decision told layer by layer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,12 +11,15 @@ from shared.pruning import masks
 from shared.quantization import affine
 from shared.quantization.scheme import INT8_PER_CHANNEL
 from shared.sparse import compressed
+from shared.sparse.choose import Choice
+from shared.sparse.trials import Trial
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor
 
 DENSE = "gemm_f32"
 MIN_ROWS = 32  # outputs; pruning a smaller layer costs accuracy and frees next to nothing
 Scope = Literal["global", "layer"]
+Choices = Mapping[str, Choice]  # by step name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class LayerChange:
     bytes_before: int
     bytes_after: int
     sparsity: float  # share of zeros
-    reason: str = ""  # why it was left as it is
+    reason: str = ""  # why it was left as it is, or laid out so
+    times: Mapping[str, float] = field(default_factory=dict)  # [s] of a product by candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,7 @@ def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> 
         ValueError: no layer is worth it; the message says why for each.
     """
     weights = _dense_weights(network)
-    left = {
-        step: f"{weight.shape[0]} outputs, under {MIN_ROWS}: pruning it frees next to nothing"
-        for step, weight in weights.items()
-        if weight.shape[0] < MIN_ROWS
-    }
+    left = _small(weights)
     while True:
         chosen = {step: weight for step, weight in weights.items() if step not in left}
         kept = _masks(chosen, sparsity, scope)
@@ -81,13 +81,71 @@ def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> 
             break
         left |= larger
     if not chosen:
-        why = "; ".join(f"{step}: {reason}" for step, reason in left.items())
-        raise ValueError(f"nothing to compress: {why or 'the network has no dense layer'}")
+        raise ValueError(_nothing(left))
     replaced = {
         step: compressed.to_tensor(compressed.compress(masks.apply(weight, kept[step])))
         for step, weight in chosen.items()
     }
-    return _rebuilt(network, replaced, left, _as_spmm_csr)
+    return _rebuilt(network, replaced, left, _as_spmm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pruned:
+    """Weights with their smallest elements zeroed, by step name, and why others were not."""
+
+    weights: Mapping[str, F32]
+    left: Mapping[str, str]
+
+
+def prune(network: Network, sparsity: float) -> Pruned:
+    """Zero the weights of least magnitude over all layers with enough outputs.
+
+    Raises:
+        ValueError: no layer has enough outputs; the message says so for each.
+    """
+    weights = _dense_weights(network)
+    left = _small(weights)
+    chosen = {step: weight for step, weight in weights.items() if step not in left}
+    if not any(weight.size for weight in chosen.values()):
+        raise ValueError(_nothing(left))
+    kept = _masks(chosen, sparsity, "global")
+    zeroed = {step: masks.apply(weight, kept[step]) for step, weight in chosen.items()}
+    return Pruned(zeroed, left)
+
+
+def lay_out(
+    network: Network, made: Mapping[str, Tensor], left: Mapping[str, str], choices: Choices
+) -> Candidate:
+    """Give layers their sparse weights.
+
+    Args:
+        made: by step name, the weight of a layer in a sparse layout.
+        left: why others stay as they are.
+        choices: what was tried, for every layer of `made`, and others.
+    """
+    rebuilt = _rebuilt(network, made, left, _as_spmm)
+    layers = tuple(_explained(layer, choices.get(layer.step)) for layer in rebuilt.layers)
+    return replace(rebuilt, layers=layers)
+
+
+def _explained(layer: LayerChange, choice: Choice | None) -> LayerChange:
+    if choice is None:
+        return layer
+    times = {c.name: told.seconds for c, told in choice.measured.items() if isinstance(told, Trial)}
+    return replace(layer, reason=choice.reason, times=times)
+
+
+def _small(weights: Mapping[str, F32]) -> dict[str, str]:
+    return {
+        step: f"{weight.shape[0]} outputs, under {MIN_ROWS}: pruning it frees next to nothing"
+        for step, weight in weights.items()
+        if weight.shape[0] < MIN_ROWS
+    }
+
+
+def _nothing(left: Mapping[str, str]) -> str:
+    why = "; ".join(f"{step}: {reason}" for step, reason in left.items())
+    return f"nothing to compress: {why or 'the network has no dense layer'}"
 
 
 def _dense_weights(network: Network) -> dict[str, F32]:
@@ -130,7 +188,7 @@ def _rebuilt(
     network: Network,
     replaced: Mapping[str, Tensor],
     left: Mapping[str, str],
-    rewrite: Callable[[Step, str], Step],
+    rewrite: Callable[[Step, str, Layout], Step],
 ) -> Candidate:
     """The network with the weights of some steps replaced, by step name."""
     weights = dict(network.weights)
@@ -139,7 +197,7 @@ def _rebuilt(
         if (made := replaced.get(step.name)) is not None:
             name = _unused(f"{step.inputs['weight']}:{made.layout}", weights)
             weights[name] = made
-            changed = rewrite(step, name)
+            changed = rewrite(step, name, made.layout)
             before = network.weights[step.inputs["weight"]].nbytes
             layers.append(
                 LayerChange(step.name, changed.operator, before, made.nbytes, _zeros(made))
@@ -157,14 +215,14 @@ def _rebuilt(
     return Candidate(replace(network, steps=tuple(steps), weights=kept), tuple(layers))
 
 
-def _as_gemm_i8(step: Step, weight: str) -> Step:
+def _as_gemm_i8(step: Step, weight: str, _: Layout) -> Step:
     return replace(step, operator="gemm_i8", inputs={**step.inputs, "weight": weight})
 
 
-def _as_spmm_csr(step: Step, weight: str) -> Step:
+def _as_spmm(step: Step, weight: str, layout: Layout) -> Step:
     return replace(
         step,
-        operator="spmm_csr",
+        operator=f"spmm_{layout}",
         inputs={**step.inputs, "weight": weight},
         attributes={**step.attributes, "batch_first": True},
     )

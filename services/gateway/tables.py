@@ -116,12 +116,15 @@ class Tables:
 
     def _read_route(self, entry: Entry) -> None:
         what, _, name = entry.key.partition(".")
-        if entry.value is None:
-            self.table.drop_route(name) if what == "model" else self.table.devices.pop(name, None)
-        elif what == "model":
-            self.table.put_route(Route.decode(entry.value))
-        elif what == "device":
-            self.table.devices[name] = DeviceProfile.decode(entry.value)
+        match what, entry.value:
+            case "model", None:
+                self.table.drop_route(name)
+            case "model", bytes() as value:
+                self.table.put_route(Route.decode(value))
+            case "device", None:
+                self.table.devices.pop(name, None)
+            case "device", bytes() as value:
+                self.table.devices[name] = DeviceProfile.decode(value)
 
     def _read_card(self, entry: Entry) -> None:
         if entry.value is None:

@@ -26,7 +26,8 @@ class Bucket(StrEnum):
     """Key-value buckets."""
 
     WORKERS = "el_workers"  # <worker> -> WorkerCard, lives 3 s
-    ROUTES = "el_routes"  # model.<name> -> Route; device.<class> -> DeviceProfile
+    # model.<name> -> Route; device.<class> -> DeviceProfile; layouts.<class> -> LayoutTrials
+    ROUTES = "el_routes"
     MODELS = "el_models"  # <model> -> ModelManifest
     CONTROL = "el_ctl"  # cancel.<job>
     LEADER = "el_leader"  # sched

@@ -104,14 +104,11 @@ def layout(
         device, driver: on which `measure` runs.
         cache: of earlier trials; only read.
     """
-    rejected = ""
-    if known := (cache or {}).get(Key(question.shape, device, driver)):
-        try:
-            return decide(question, recall(question, known), cached=True)
-        except ValueError as error:
-            rejected = f"what was remembered is not used: {error}"
+    known = recall(question, (cache or {}).get(Key(question.shape, device, driver)))
+    if isinstance(known, Choice):
+        return known
     answers = {candidate: _tried(measure, candidate) for candidate in plan(question)}
-    return decide(question, answers, note=rejected)
+    return decide(question, answers, note=known)
 
 
 def _tried(measure: Measure, candidate: Candidate) -> Answer:
@@ -139,13 +136,15 @@ def plan(question: Question) -> tuple[Candidate, ...]:
     return (*dense, *sparse[:TRIED])
 
 
-def recall(question: Question, known: Remembered) -> Answers:
-    """Remembered trials that hold for a question; see `trials.recall`.
-
-    Raises:
-        ValueError: none of them does.
-    """
-    return trials.recall(known, candidates.fitting(question.features, question.dtype))
+def recall(question: Question, known: Remembered | None) -> Choice | str:
+    """The choice that earlier trials lead to, or why they do not; empty when there are none."""
+    if known is None:
+        return ""
+    fitting = candidates.fitting(question.features, question.dtype)
+    try:
+        return decide(question, trials.recall(known, fitting), cached=True)
+    except ValueError as error:
+        return f"what was remembered is not used: {error}"
 
 
 def decide(question: Question, answers: Answers, *, cached: bool = False, note: str = "") -> Choice:
@@ -154,7 +153,7 @@ def decide(question: Question, answers: Answers, *, cached: bool = False, note: 
     Ties go to dense, then to the name. A time that is no time counts as a failure.
 
     Args:
-        answers: by candidate, of `plan` or `recall`.
+        answers: by candidate, see `plan`.
         cached: whether they are those of an earlier matrix.
         note: to be told with the reason.
     """

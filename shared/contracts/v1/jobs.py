@@ -62,8 +62,9 @@ class CompressBody(Value):
 
     kind: Literal["compress"] = "compress"
     model: ModelName
-    method: Literal["int8", "prune_csr"]
-    sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr: share of zeros
+    method: Literal["int8", "prune_csr", "prune"]  # prune: each layer in its fastest layout
+    sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
+    values: Literal["f32", "f16", "i8"] | None = None  # prune: how they are stored; None: f32
     objective: Literal["latency", "size", "both"] = "latency"
     max_accuracy_drop: float = Field(default=0.01, ge=0.0, le=1.0)
     worker_class: Token | None = None  # the class that will serve; None: the route's first

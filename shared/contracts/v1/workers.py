@@ -77,3 +77,22 @@ class DeviceProfile(Message):
     launch: Measure  # [s] of one empty step
     upload_bandwidth: Measure  # [byte/s]
     download_bandwidth: Measure  # [byte/s]
+
+
+class LayoutTrial(Value):
+    """What one way to store a matrix took on a class of workers."""
+
+    candidate: str  # layout, form and value type; see shared.sparse.candidates
+    seconds: float  # of one product
+    conversion: float  # [s], once
+
+
+class LayoutTrials(Message):
+    """What was tried of layouts on a class of workers; kept in `el_routes` as `layouts.<class>`."""
+
+    type: Literal["devices.layouts.v1"] = "devices.layouts.v1"
+    worker_class: Token
+    device: str
+    driver: str
+    edition: int  # of what trials compare
+    trials: dict[str, tuple[LayoutTrial, ...]] = {}  # by class of matrices, the latest last
