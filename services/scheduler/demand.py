@@ -12,6 +12,7 @@ from shared.tensors import header, layouts
 from shared.tensors.dtypes import Dtype
 from shared.tensors.header import Entry, Header
 from shared.tensors.layouts import SPARSE, Layout, TensorType
+from shared.tensors.packing import WORD_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,25 @@ def _referred(refs: Mapping[str, TensorRef]) -> int:
 
 def _ref_type(ref: TensorRef) -> TensorType:
     layout, dtype = Layout(ref.layout), Dtype(ref.dtype)
-    stored = ref.blob.size // (4 + dtype.itemsize)  # as if each had an index of its own
+    stored = _elements(layout, dtype, ref) if layout in SPARSE else 0
     return layouts.described(layout, dtype, ref.shape, ref.blob.size, stored)
+
+
+def _elements(layout: Layout, dtype: Dtype, ref: TensorRef) -> int:
+    """Stored elements that so many bytes can hold: what the layout adds to each is taken off."""
+    if len(ref.shape) != 2:
+        raise ValueError(f"{layout} needs two dimensions, got shape {ref.shape}")
+    (rows, cols), held, each = ref.shape, ref.blob.size, float(dtype.itemsize)
+    match layout:
+        case Layout.BLOCK:  # an index for a whole block
+            pass
+        case Layout.NM:  # half a byte for the place in the group
+            each += 0.5
+        case Layout.BITMASK:  # a bit for every element of the matrix
+            held -= 4 * rows * -(-cols // WORD_BITS) + 4 * (rows + 1)
+        case _:  # an index of its own
+            each += 4
+    return max(0, int(held / each))
 
 
 def _dense_bytes(kind: TensorType) -> int:

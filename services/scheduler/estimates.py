@@ -6,11 +6,13 @@ from services.scheduler.demand import Demand
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, StepTime
 from shared.contracts.v1.models import Latency, ModelManifest, Variant
 from shared.contracts.v1.workers import DeviceProfile, Measure
+from shared.operators import catalog
 from shared.operators.spec import Cost
 from shared.placement import assign, cost, hardware
 from shared.placement.assign import Candidate, ms
 from shared.placement.cost import StepWork, Work
 from shared.placement.hardware import DeviceFigures, Figure, Source
+from shared.tensors.layouts import SPARSE
 
 UNKNOWN = 1.0  # [s] expected of work that nothing is known of: compress, import, profile
 BATCH = 64  # rows of the second point from which the slope of a batch is taken
@@ -127,8 +129,17 @@ def _work(variant: Variant, rows: int) -> Work:
     if not traced:
         flops = 2.0 * rows * variant.weight_bytes / 4.0  # one multiply-add per f32 weight
         return Work((StepWork(Cost(flops, float(variant.weight_bytes))),))
-    steps = (StepWork(Cost(step.flops * rows, step.bytes), step.sparsity > 0.0) for step in traced)
+    steps = (StepWork(Cost(step.flops * rows, step.bytes), _sparse(step)) for step in traced)
     return Work(tuple(steps))
+
+
+def _sparse(step: StepTime) -> bool:
+    """Whether a step's rate is that of sparse products: by its operator, not by chance zeros."""
+    try:
+        spec = catalog.spec(step.operator)
+    except ValueError:  # of a worker that knows more
+        return False
+    return any(port.layout in SPARSE for port in spec.inputs)
 
 
 def _trace(variant: Variant) -> tuple[StepTime, ...]:
