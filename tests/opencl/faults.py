@@ -82,9 +82,31 @@ def never(settings: str) -> Opened:
     os.abort()
 
 
+class Copying(ReferenceBackend):
+    """The reference with a memory of its own, as a device has."""
+
+    def upload(self, tensor: Tensor) -> Tensor:
+        """Copy: the arrays may change afterwards."""
+        parts = {name: array.copy() for name, array in tensor.parts.items()}
+        return Tensor(tensor.layout, tensor.dtype, tensor.shape, parts)
+
+
 def reference(settings: str) -> Opened:
     """No device at all: the reference, for what concerns processes alone."""
-    return Opened(ReferenceBackend(), _ready("gpu-none", tuple(s.name for s in catalog.CATALOG)))
+    return Opened(Copying(), _ready("gpu-none", tuple(s.name for s in catalog.CATALOG)))
+
+
+class Sleeping(Copying):
+    """A device that never finishes."""
+
+    def synchronize(self) -> None:
+        """Hang, deaf to signals that can be caught."""
+        time.sleep(1e6)
+
+
+def sleeping(settings: str) -> Opened:
+    """A device that never finishes."""
+    return Opened(Sleeping(), reference(settings).ready)
 
 
 def _after(settings: str, good: int, error: Callable[[], Exception]) -> Opened:

@@ -2,15 +2,17 @@
 
 A call is not answered, so its failure waits in the place of its outputs. It is told when one of
 them, or what was to be made of them, is fetched, or at the next meeting; it goes when they go.
+The arrays of an upload are overwritten soon: a backend must have read them when it returns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from services.gpu_worker.isolation import memory, messages
 from services.gpu_worker.isolation.memory import Shared
 from services.gpu_worker.isolation.messages import (
     TEXT,
+    Adopt,
     Answer,
     Command,
     Drop,
@@ -33,8 +35,11 @@ Done = tuple[Answer, tuple[int, ...]]  # an answer and the descriptors that go w
 class Desk:
     """Does one command at a time on a backend."""
 
-    def __init__(self, backend: Backend, inbox: Shared, outbox: Shared) -> None:
+    def __init__(
+        self, backend: Backend, inbox: Shared, outbox: Shared, adopt: Callable[[bytes], None]
+    ) -> None:
         self._backend = backend
+        self._adopt = adopt
         self._inbox = inbox
         self._outbox = outbox
         self._held: dict[int, Any] = {}  # a resident, or the Failed that stands for it
@@ -57,6 +62,8 @@ class Desk:
                 return self._fetch(command.id)
             case Meet():
                 return self._meet(device=command.all)
+            case Adopt():
+                return self._adopt(command.document)
             case _:
                 raise AssertionError(command)
         return None
