@@ -34,7 +34,11 @@
 typedef float4 loose4 __attribute__((aligned(4)));
 #define X4(b, col) (*(__global const loose4*)(from[b] + (col)))
 #else
-#define X4(b, col) (float4)(X(b, col), X(b, (col) + 1), X(b, (col) + 2), X(b, (col) + 3))
+static float4 four_of(__global const float* at, const int n)
+{
+    return (float4)(at[0], at[n], at[2 * n], at[3 * n]);
+}
+#define X4(b, col) four_of(from[b] + (col) * n, n)
 #endif
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))

@@ -1,4 +1,4 @@
-"""The table of every kernel that a card launches: what it needs, and what a trip of its loop costs."""
+"""The table of every kernel that a card launches: what it needs, what a trip of its loop costs."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,18 +14,19 @@ Row = dict[str, object]
 
 _TITLE = """# Kernels on the card
 
-What the offline compiler ({compiler}) makes of every kernel in every form that a card launches, for
-gfx803, the instruction set of an RX 580. These are counts, not times: no card was involved.
-`python -m ops.bench.silicon` writes this page and `ops/bench/results/silicon.json`; a test holds both
-against what the compiler says.
+What the offline compiler ({compiler}) makes of every kernel in every form that a card launches,
+for gfx803, the instruction set of an RX 580. These are counts, not times: no card was involved.
+`python -m ops.bench.silicon` writes this page and `ops/bench/results/silicon.json`; a test holds
+both against what the compiler says.
 
-- Registers are vector / scalar ones of a work-item. Waves are the wavefronts that a SIMD holds of the
-  kernel, of 10: registers and local memory decide.
+- Registers are vector / scalar ones of a work-item. Waves are the wavefronts that a SIMD holds of
+  the kernel, of 10: registers and local memory decide.
 - Hot loop is the innermost loop with most vector instructions: how many those are in one trip, how
   many of them are multiplications with addition (an operand with two rows of 4-bit weights counts
-  twice), and what it loads from global memory.
-- Per weight is the hot loop's vector instructions by the weights it loads. At 215 GB/s the card can
-  issue 14 instructions per byte: 56 for a float weight, 14 for one of 8 bits, 7 for one of 4.
+  twice), and what it loads from global memory into vector registers.
+- Per weight is the hot loop's vector instructions by the weights it loads, for products whose loop
+  says how many those are. At 215 GB/s the card can issue 14 instructions per byte: 56 for a float
+  weight, 14 for one of 8 bits, 7 for one of 4.
 
 """
 _HEAD = (

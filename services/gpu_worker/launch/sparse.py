@@ -33,12 +33,14 @@ class Form:
 
 def spmm_csr(call: Call) -> None:
     """Few columns: work-items share a row. Many: each takes several columns of one row."""
-    _product(call, "spmm_csr", Form(("indptr", "indices", "values"), _quads(call), "indices"))
+    parts = ("indptr", "indices", "values")
+    _product(call, "spmm_csr", Form(parts, _quads(call), "indices", batches=_batches(call)))
 
 
 def spmm_csc(call: Call) -> None:
     """As spmm_csr: the elements were put in order of their rows when they were uploaded."""
-    _product(call, "spmm_csc", Form(("row_ptr", "columns", "values"), _quads(call), "columns"))
+    parts = ("row_ptr", "columns", "values")
+    _product(call, "spmm_csc", Form(parts, _quads(call), "columns", batches=_batches(call)))
 
 
 def spmm_sell(call: Call) -> None:
@@ -173,6 +175,12 @@ def _columns(call: Call) -> int:
 
 def _is_narrow(call: Call) -> bool:
     return _columns(call) < call.gpu.tuning.columns_from
+
+
+def _batches(call: Call) -> tuple[int, ...] | None:
+    """Codes to decode beside two columns of x leave a card too few registers."""
+    one = call.gpu.tuning.lanes > 1 and call.inputs["weight"].type.dtype is Dtype.I8
+    return (1,) if one else None
 
 
 def _quads(call: Call) -> int:
