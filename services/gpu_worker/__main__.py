@@ -5,6 +5,8 @@ import os
 from services.gpu_worker import startup
 from services.gpu_worker.isolation.backend import IsolatedBackend
 from services.gpu_worker.settings import GpuSettings
+from services.gpu_worker.tuned import exchange
+from services.gpu_worker.tuned.store import Store
 from shared.bus.port import Bus
 from shared.chassis import compute, lifecycle, telemetry
 from shared.chassis.crosscheck import Crosscheck
@@ -39,6 +41,7 @@ def main() -> None:
     async def serve(bus: Bus, settings: GpuSettings) -> None:
         crosscheck = Crosscheck(backend.fitness, every=settings.crosscheck_every)
         watch = Watch(backend.fitness, crosscheck)
+        await exchange.exchange(bus, Store(settings.cache), backend.device, backend.adopt)
         await compute.serve(bus, backend, card(backend, settings), settings, watch)
 
     try:

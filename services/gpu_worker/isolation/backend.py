@@ -12,7 +12,15 @@ from itertools import count
 from services.gpu_worker.abilities import Abilities
 from services.gpu_worker.isolation.keeper import Keeper
 from services.gpu_worker.isolation.link import LARGE, Link
-from services.gpu_worker.isolation.messages import Drop, Failed, Meet, Ready, Run, Unusable
+from services.gpu_worker.isolation.messages import (
+    Adopt,
+    Drop,
+    Failed,
+    Meet,
+    Ready,
+    Run,
+    Unusable,
+)
 from services.gpu_worker.isolation.remote import NOWHERE, Remote
 from services.gpu_worker.settings import GpuSettings
 from shared.chassis.fitness import Fitness
@@ -82,6 +90,16 @@ class IsolatedBackend:
     def close(self) -> None:
         """End the child."""
         self.keeper.close()
+
+    def adopt(self, document: bytes) -> None:
+        """Have tuned values used that came from elsewhere; returns when they were proved.
+
+        Raises:
+            DeviceLost: the device's process ended.
+        """
+        with self.keeper as link:
+            link.post(Adopt(document))
+            link.ask(Meet())
 
     def supports(self, spec: OperatorSpec, inputs: Types) -> bool:
         """Whether the device has the operator for these inputs."""

@@ -71,7 +71,7 @@ def serve(channel: Channel, inbox: Shared, outbox: Shared, opener: Opener) -> No
     if opened is None:
         return
     gc.freeze()  # what was imported and built stays: no collection need walk it again
-    desk = Desk(opened.backend, inbox, outbox)
+    desk = Desk(opened.backend, inbox, outbox, opened.adopt)
     while True:
         packet, descriptors = channel.receive()
         for answer, attached in _answers(desk, packet, descriptors):

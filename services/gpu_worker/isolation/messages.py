@@ -79,6 +79,12 @@ class Meet(Record, frozen=True):
     all: bool = True
 
 
+class Adopt(Record, frozen=True):
+    """Use tuned values from now on; not answered."""
+
+    document: bytes  # JSON
+
+
 class Ready(Record, frozen=True):
     """The device has proved itself."""
 
@@ -121,7 +127,7 @@ class Failed(Record, frozen=True):
     invalid: bool = False  # the call was wrong, not the device
 
 
-Command = Open | Keep | Run | Drop | Fetch | Meet
+Command = Open | Keep | Run | Drop | Fetch | Meet | Adopt
 Answer = Ready | Unusable | Fetched | Met | Failed
 
 Unreadable = msgspec.MsgspecError

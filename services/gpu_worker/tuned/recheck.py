@@ -11,14 +11,17 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from time import perf_counter
 
+import structlog
+
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.tuned import problems, search
-from services.gpu_worker.tuned.entry import Entry
+from services.gpu_worker.tuned.entry import Entry, Unreadable, decode
 from services.gpu_worker.tuned.rig import DeviceRig
 from services.gpu_worker.tuned.search import Refused, Rig
 from shared.contracts.errors import DeviceFailed
 
 SECONDS = 2.0  # [s] of a worker's start
+log = structlog.get_logger()
 Opener = Callable[[Entry], AbstractContextManager[Rig]]
 
 
@@ -48,7 +51,23 @@ def adopt(backend: OpenCLBackend, entries: Sequence[Entry], *, turn: int) -> Out
     usable = [entry for entry in entries if entry.operator in backend.operators]
     outcome = prove(usable, opened, clock=perf_counter, turn=turn)
     backend.choices.adopt(outcome.kept)
+    for each in outcome.dropped:
+        lost = each.entry
+        log.warning(
+            "tuned.dropped", operator=lost.operator, problem=lost.problem, reason=each.reason
+        )
     return outcome
+
+
+def take(backend: OpenCLBackend, key: str, document: bytes) -> None:
+    """Have a backend use a document that came from elsewhere, if it is sound."""
+    try:
+        found = decode(document, key, backend.choices.start.tuning)
+    except Unreadable as error:
+        log.warning("tuned.ignored", key=key, reason=str(error))
+        return
+    outcome = adopt(backend, found.entries, turn=0)
+    log.info("tuned.adopted", entries=len(outcome.kept), dropped=len(outcome.dropped))
 
 
 def prove(

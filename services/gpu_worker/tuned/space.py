@@ -83,6 +83,8 @@ def _refused(operator: str, tuning: Tuning) -> str | None:
         return f"a group of {tuning.group} is not one to four wavefronts"
     if tuning.group % tuning.lanes:
         return f"{tuning.lanes} lanes do not divide a group of {tuning.group}"
+    if tuning.columns_from < tuning.column_vecs[0]:
+        return f"{tuning.columns_from} columns do not fill a load of {tuning.column_vecs[0]}"
     return None if is_processor(tuning) else of(operator).registers(tuning)
 
 
@@ -112,9 +114,9 @@ _FIELDS = (
     Field("nibble_wrows", card=(2, 4), processor=(2, 4, 8)),
     Field("wrows", card=(1, 2, 4), processor=(1, 2, 4, 8)),
     Field("tile_from", card=(1, None), processor=(1, None)),
-    Field("columns_from", card=(1, 1024), processor=(1, 1024)),
     Field("column_vecs", card=((1,), (2,), (4,)), processor=((4,), (8,), (16,))),
-    Field("spans", card=((1,), (2,)), processor=((1,), (2,), (4,))),
+    Field("columns_from", card=(1, 2, 4, 1024), processor=(4, 8, 16, 1024)),
+    Field("spans", card=((1,), (1, 2)), processor=((1,), (1, 2), (1, 2, 4))),
     Field("lanes_per_row", card=((4,), (8,), (16,), (32,), (64,)), processor=((1,),)),
     Field("row_batches", card=_ROWS[:2], processor=_ROWS),
     Field("words", card=(True, False), processor=(True, False)),
@@ -132,7 +134,7 @@ def _fields(*names: str) -> tuple[Field, ...]:
     return tuple(_BY_NAME[name] for name in names)
 
 
-_SPARSE = ("row_batches", "columns_from", "column_vecs", "spans", "words", "lanes_per_row")
+_SPARSE = ("row_batches", "column_vecs", "columns_from", "spans", "words", "lanes_per_row")
 _LINES = Space(_fields(*_SPARSE, "uniform_from", "uniform_vecs"), telling=("batch_first",))
 _ITEMS = Space(_fields("item_group"), flat=True)
 SPACES: dict[str, Space] = {
