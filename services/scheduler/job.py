@@ -45,6 +45,7 @@ class Job:
     sequence: int | None = None  # of the last attempt in EL_RUN
     candidates: tuple[Candidate, ...] = ()  # classes that could run it, the best first
     lane: tuple[str, ...] = ()  # their names: jobs of one lane wait behind each other
+    shunned: frozenset[str] = frozenset()  # classes whose device failed it
     best: float = 0.0  # [s] expected on the best of them
     pending: Place | Finish | None = None  # given, not confirmed
     retry_at: float | None = None  # [s] when `pending` is given again

@@ -31,8 +31,8 @@ def done(message: Inbound) -> Event:
         return JobFinished(job=job, tenant=tenant, kind="unknown", status=Status.FAILED)
 
 
-def started(message: Inbound) -> Event:
-    """A worker took a job in hand."""
+def job_event(message: Inbound) -> Event:
+    """A worker took a job in hand, or gave it back."""
     return JobEvent.decode(message.data)
 
 
@@ -44,7 +44,8 @@ def cancel(message: Inbound) -> Event:
 BROADCASTS: tuple[tuple[str, Read], ...] = (
     (subjects.ALL_HEARTBEATS, heartbeat),
     (subjects.ALL_DONE, done),
-    (subjects.ALL_STARTED, started),
+    (subjects.ALL_STARTED, job_event),
+    (subjects.ALL_RETURNED, job_event),
     (subjects.ALL_CANCELS, cancel),
 )
 

@@ -69,9 +69,7 @@ class Machine:
                 self._state.backlog = event.waiting
                 return []
             case JobEvent():
-                if event.what == "started":
-                    self._state.fleet.started(event.worker, key(event.tenant, event.job))
-                return []
+                return list(self._of_attempt(event, now))
             case Tick():
                 return list(watch.ticked(self._state, now))
 
@@ -93,6 +91,13 @@ class Machine:
                 return watch.looked(self._state, event, now)
             case Unperformed():
                 return self._unperformed(event, now)
+
+    def _of_attempt(self, event: JobEvent, now: float) -> Iterator[Instruction]:
+        name = key(event.tenant, event.job)
+        if event.what == "started":
+            self._state.fleet.started(event.worker, name)
+        elif event.what == "returned" and (job := self._state.jobs.get(name)) is not None:
+            yield from recovery.returned(self._state, job, event.worker_class, now)
 
     def _of_end(self, event: JobFinished | Ended | Cancelled, now: float) -> Iterator[Instruction]:
         match event:

@@ -15,7 +15,7 @@ from shared.placement.assign import Candidate, Reason
 def enqueue(state: State, job: Job, now: float) -> bool:
     """Queue a job under the classes that could run it now; True when it is first of its lane."""
     job.phase, job.since = WAITING, now
-    job.candidates = _candidates(state, job)
+    job.candidates = _welcome(job, _candidates(state, job))
     job.lane = tuple([one.worker_class for one in job.candidates])
     job.best = job.candidates[0].seconds if job.candidates else UNKNOWN
     return state.ready.add(job)
@@ -122,6 +122,12 @@ def movable(state: State, job: Job) -> bool:
     return job.phase is RUNNING and job.movable and bool(_candidates(state, job))
 
 
+def elsewhere(state: State, job: Job) -> bool:
+    """Whether a placed job may go to a class whose device has not failed it."""
+    others = (one.worker_class not in job.shunned for one in _candidates(state, job))
+    return job.movable and any(others)
+
+
 def move(state: State, job: Job, now: float) -> Iterator[Instruction]:
     """Take a job off its class and queue it anew."""
     release(state, job)
@@ -139,6 +145,14 @@ def _candidates(state: State, job: Job) -> tuple[Candidate, ...]:
         found = (state.estimates.job(job.message, job.demand, name) for name in classes)
         known = state.candidates[asked] = tuple(assign.order(found))
     return known
+
+
+def _welcome(job: Job, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Candidates without those whose device failed the job; all of them when none is left."""
+    if not job.shunned:
+        return candidates
+    kept = tuple(one for one in candidates if one.worker_class not in job.shunned)
+    return kept or candidates
 
 
 def _able(state: State, job: Job) -> list[str]:

@@ -40,6 +40,16 @@ def doubted(state: State, worker: Worker, now: float) -> Iterator[Instruction]:
             yield from _retry(state, job, now)
 
 
+def returned(state: State, job: Job, worker_class: str, now: float) -> Iterator[Instruction]:
+    """A worker gave a job back because its device failed: another class takes it, if one can;
+    else the broker delivers it to the same class again."""
+    if job.phase is not RUNNING or job.worker_class != worker_class:
+        return
+    job.shunned |= {worker_class}
+    if placing.elsewhere(state, job):
+        yield from placing.move(state, job, now)
+
+
 def reconsider(state: State, now: float) -> Iterator[Instruction]:
     """Classes came, went or were measured: queue everything anew and leave the dead classes."""
     state.candidates.clear()

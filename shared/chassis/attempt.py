@@ -22,6 +22,8 @@ from shared.contracts import frame, subjects
 from shared.contracts.errors import (
     BusUnavailable,
     DeadlineExceeded,
+    DeviceFailed,
+    DeviceLost,
     InvalidMessage,
     JobCancelled,
     QueueFull,
@@ -160,8 +162,10 @@ class Attempts:
         match records.decide(error, attempt=record.attempt, limit=self._settings.attempts):
             case Next.RETRY:
                 delay = self._settings.retry_delay * 2 ** (record.attempt - 1)
-                await delivery.nak(delay=delay)
                 reason = records.describe(error)
+                if isinstance(error, DeviceFailed | DeviceLost):  # another class may do better
+                    await self._announce(record, "returned", reason=reason)
+                await delivery.nak(delay=delay)
                 log.warning("job.retried", job=record.job, reason=reason, after_s=delay)
             case Next.FAIL if isinstance(error, SuiteError):
                 failed = records.ended(record, Status.FAILED, error)

@@ -195,7 +195,7 @@ class JobEvent(Message):
     type: Literal["jobs.event.v1"] = "jobs.event.v1"
     job: Token
     tenant: Token
-    what: str  # accepted, placed, started, progress, ended
+    what: str  # accepted, placed, started, progress, returned, ended
     at: float  # [s since the epoch]
     digest: str = ""
     worker: str = ""
