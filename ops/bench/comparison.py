@@ -52,7 +52,7 @@ def _plain(series: Series) -> dict[str, object]:
     median = series.seconds
     return {
         "seconds": None if median is None else _short(median),
-        "moved": series.moved,
+        **dict(zip(("moved", "flops", "crossing"), series.work, strict=True)),
         "samples": [_short(value) for value in series.samples],
         "steal": [round(share, 3) for share in series.steal],
     }

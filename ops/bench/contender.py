@@ -17,10 +17,12 @@ Call = Callable[[], object]
 
 
 class Work(NamedTuple):
-    """A call to be timed, and the bytes that it cannot avoid to move; 0: nobody counted."""
+    """A call to be timed, and what it cannot avoid; 0: nobody counted."""
 
     call: Call
-    moved: float = 0.0
+    moved: float = 0.0  # [bytes] read and written
+    flops: float = 0.0
+    crossing: float = 0.0  # [bytes] between host and device, where they are two
 
 
 Prepare = Callable[[Mapping[str, object]], Mapping[str, Work]]
@@ -37,7 +39,7 @@ def serve(prepare: Prepare, facts: Facts) -> None:
         elif asked["do"] == "prepare":
             calls.clear()  # the last case is freed before the next is made
             calls.update(prepare(asked["case"]))
-            answer = {name: work.moved for name, work in calls.items()}
+            answer = {name: work[1:] for name, work in calls.items()}
         else:
             answer = sample(calls[asked["name"]].call, asked["calls"])
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -54,7 +54,8 @@ def make(
             kept = rng.random((size, size), dtype=np.float32) >= problem.sparsity
         case "block":
             across = -(-size // BLOCK)
-            blocks = rng.random((across, across)) >= problem.sparsity
+            count = round((1 - problem.sparsity) * across**2)
+            blocks = rng.permutation(across**2).reshape(across, across) < count
             kept = np.repeat(np.repeat(blocks, BLOCK, 0), BLOCK, 1)[:size, :size]
         case _:
             n, m = problem.pattern

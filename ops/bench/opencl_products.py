@@ -89,7 +89,7 @@ class Side:
             self.backend.release(made["y"])
 
         adds, flops = self.naive.multiply_adds()
-        return {"copy": Work(call, 8.0 * elements), "multiply-adds": Work(adds, flops)}
+        return {"copy": Work(call, 8.0 * elements), "multiply-adds": Work(adds, 0.0, flops)}
 
     def _clblast(self, x: F32, weight: F32, expected: F32) -> dict[str, Work]:
         try:
@@ -117,7 +117,8 @@ class Side:
         backend.release(made["y"])
         np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3, err_msg=operator)
         types = {port: tensor.type for port, tensor in inputs.items()}
-        return Work(call, spec.cost(types, validate.complete(spec, {})).bytes)
+        cost = spec.cost(types, validate.complete(spec, {}))
+        return Work(call, cost.bytes, cost.flops, float(inputs["x"].nbytes + y.nbytes))
 
 
 _STRUCTURES = {"uniform": UNIFORM, "block": (Layout.BLOCK,), "nm": (Layout.NM,)}

@@ -29,7 +29,7 @@ class Side:
 class Series:
     """Samples of one call [s]: those that count, and the steal of every turn."""
 
-    moved: float = 0.0  # [bytes] of one call
+    work: tuple[float, ...] = ()  # bytes moved, flops, bytes between host and device
     samples: list[float] = field(default_factory=list)
     steal: list[float] = field(default_factory=list)
 
@@ -71,24 +71,28 @@ def running(sides: Sequence[Side]) -> Iterator[list[Contender]]:
 
 @contextmanager
 def _started(side: Side) -> Iterator[Contender]:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         list(side.command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(side.environment),
-    )
-    try:
-        yield Contender(side, process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
+    ) as process:
         try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield Contender(side, process)
+        finally:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Close its stdin, which it takes for the end; kill what does not."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def measure(contenders: Sequence[Contender], case: Mapping[str, object]) -> dict[str, Series]:
@@ -101,10 +105,10 @@ def measure(contenders: Sequence[Contender], case: Mapping[str, object]) -> dict
     for contender in contenders:
         works = contender.ask(do="prepare", case=case)
         assert isinstance(works, dict)
-        for name, moved in works.items():
+        for name, work in works.items():
             full, found = f"{contender.side.name}/{name}", _sample(contender, name, None)
             calls[full] = (contender, name, int(found["calls"]))
-            series[full] = Series(moved)
+            series[full] = Series(tuple(work))
     for _ in range(TRIES):
         waiting = [name for name, held in series.items() if len(held.samples) < ROUNDS]
         for name in waiting:

@@ -1,19 +1,59 @@
-"""`ellesmere bench`: how long a request takes on its way through the suite."""
+"""`ellesmere bench`: requests on their way, and products beside those of other libraries."""
 
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.cli.session import Session
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class What(StrEnum):
+    """What is measured."""
+
+    FLOW = "flow"
+    SPARSE = "sparse"
+    KERNELS = "kernels"
+
+
+Subject = Annotated[
+    What,
+    typer.Argument(
+        help="flow: requests through a stack; sparse: products on the CPU beside MKL, torch, scipy "
+        "and numpy; kernels: OpenCL beside obvious kernels, CLBlast and ViennaCL."
+    ),
+]
 Results = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
+Found = Mapping[str, object]
 
 
-def bench(session: Session, results: Results = None) -> None:
-    """Measure decisions, interactive round trips and durable jobs on a stack of its own."""
-    from ops.bench import flow
+def bench(session: Session, what: Subject = What.FLOW, results: Results = None) -> None:
+    """Measure side by side in one run; rivals are installed in environments of their own.
 
-    code = flow.run(results, as_json=session.as_json)
-    if code:
-        raise typer.Exit(code)
+    Results are written to ops/bench/results with raw samples, machine, commit and date.
+    """
+    if what is What.FLOW:
+        from ops.bench import flow
+
+        if code := flow.run(results, as_json=session.as_json):
+            raise typer.Exit(code)
+        return
+    measure, table = _product(what)
+    found = measure(results, session.talk)
+    session.show(found, lambda: table(found))
+
+
+def _product(
+    what: What,
+) -> tuple[Callable[[Path | None, "Console"], Found], Callable[[Found], str]]:
+    """How to measure, and how to show what was found."""
+    from ops.bench import kernels, sparse, tables
+
+    if what is What.SPARSE:
+        return sparse.run, tables.sparse
+    return kernels.run, tables.kernels

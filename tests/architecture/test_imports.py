@@ -44,13 +44,21 @@ ALLOWED: dict[str, set[str]] = {
     "services.gpu_worker": EVERYTHING | {"kernels"},
     "services.cpu_worker": EVERYTHING,
     "kernels": set(),
-    "ops": {"shared", "ops", "services.scheduler"},  # the decision benchmark runs in process
+    # Benchmarks of decisions, of CPU products and of kernels run in process.
+    "ops": {
+        "shared",
+        "ops",
+        "kernels",
+        "services.scheduler",
+        "services.cpu_worker",
+        "services.gpu_worker",
+    },
 }
 
 # Third-party package -> the folders of ours that may import it.
 OWNERS: dict[str, tuple[str, ...]] = {
     "nats": ("shared/bus", "ops/demo"),  # the demo shows a client that knows only nats-py
-    "pyopencl": ("services/gpu_worker",),
+    "pyopencl": ("services/gpu_worker", "ops/bench/peers"),  # rivals run on the same device
     "grpc": ("services/gateway", "shared/client"),
     "grpc_health": ("services/gateway", "shared/client"),
     "grpc_reflection": ("services/gateway",),
@@ -59,6 +67,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "nir": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),
     "prometheus_client": ("services/gateway",),
+    "numba": ("services/cpu_worker",),
+    "llvmlite": ("services/cpu_worker",),
 }
 
 # The mathematics side imports these and the standard library, nothing else.

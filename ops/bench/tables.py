@@ -1,0 +1,171 @@
+"""Results of the product benchmarks as tables; ``python -m ops.bench.tables sparse`` prints one.
+
+Every figure is read from a results file; a cell without a clean sample says so with a dash.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+from ops.bench import comparison, modelled
+from ops.bench import kernels as kernels_bench
+from ops.bench import sparse as sparse_bench
+
+Calls = Mapping[str, Mapping[str, object]]
+RIVALS = ("numpy dense", "scipy csr", "mkl csr", "torch csr")
+OURS = ("csr f32", "csr f32 short", "csr f16", "csr i8", "block f32", "block f16", "block i8")
+DASH = "–"
+
+
+def sparse(found: Mapping[str, object]) -> str:
+    """Times of everybody [µs], then how many times as fast as MKL's CSR ours are."""
+    cases = _cases(found)
+    rows = [["n, zeros, columns", *RIVALS, *OURS]]
+    rows += [
+        [name, *(_micro(calls, f"peers/{c}") for c in RIVALS), *(_ours(calls, c) for c in OURS)]
+        for name, calls in cases.items()
+    ]
+    ratios = [["n, zeros, columns", *(f"{call} ÷ mkl" for call in OURS), "block f32 ÷ numpy dense"]]
+    for name, calls in cases.items():
+        cells = [_ratio(calls, "peers/mkl csr", f"ours/{call}") for call in OURS]
+        dense = _ratio(calls, "peers/numpy dense", "ours/block f32")
+        ratios.append([name, *cells, dense])
+    shares = [["n, zeros, columns", *OURS]]
+    shares += [[n, *(_share(calls, call) for call in OURS)] for n, calls in cases.items()]
+    parts = [
+        "Median time of one call [µs]:",
+        _markdown(rows),
+        "How many times as fast as MKL's CSR of the same sparsity, and as numpy's dense product:",
+        _markdown(ratios),
+        "Bytes per second, as a share of a loop that reads as many bytes in the same run:",
+        _markdown(shares),
+        _footer(found),
+    ]
+    return "\n\n".join(parts)
+
+
+def kernels(found: Mapping[str, object]) -> str:
+    """Measured on the device of the run, beside its rivals, and modelled for an RX 580."""
+    cases = _cases(found)
+    rows = [["case", "kernel", "measured [µs]", "÷ naive", "÷ rival", "of a copy's bytes/s"]]
+    limits = cases.get("limits", {})
+    for name, calls in cases.items():
+        mine = [call.removeprefix("opencl/") for call in calls if _is_ours(call)]
+        rows += [_kernel(name, call, calls, limits) for call in mine if name != "limits"]
+    model = [["case", "kernel", "modelled for an RX 580 [µs]: best, typical, worst"]]
+    for name, calls in cases.items():
+        mine = [call for call in calls if _is_ours(call) and name != "limits"]
+        model += [[name, call.removeprefix("opencl/"), _modelled(call, calls)] for call in mine]
+    reached = ", ".join(_limit(call, held) for call, held in limits.items())
+    return "\n\n".join(
+        [
+            f"Measured. At most, in the same run: {reached}.",
+            _markdown(rows),
+            "Modelled, not measured: an RX 580 with resident weights, x and y over PCIe.",
+            _markdown(model),
+            _footer(found),
+        ]
+    )
+
+
+def _is_ours(call: str) -> bool:
+    return call.startswith("opencl/") and "naive" not in call and "clblast" not in call
+
+
+def _kernel(name: str, call: str, calls: Calls, limits: Calls) -> list[str]:
+    layout = call.split(" ", 1)[0]
+    naive = _ratio(calls, f"opencl/naive {layout}", f"opencl/{call}")
+    if layout == "csc":
+        naive = _ratio(calls, "opencl/naive csr", f"opencl/{call}")
+    rival = "opencl/clblast gemm" if name.startswith("dense") else "viennacl/csr"
+    seconds = comparison.seconds(calls, f"opencl/{call}")
+    copy = comparison.seconds(limits, "opencl/copy")
+    share = DASH
+    if seconds and copy:
+        rate = _number(limits["opencl/copy"]["moved"]) / copy
+        share = f"{_number(calls[f'opencl/{call}']['moved']) / seconds / rate:.0%}"
+    versus = _ratio(calls, rival, f"opencl/{call}")
+    return [name, call, _micro(calls, f"opencl/{call}"), naive, versus, share]
+
+
+def _modelled(call: str, calls: Calls) -> str:
+    kind = call.removeprefix("opencl/").split(" ", 1)[0]
+    held = calls[call]
+    flops, crossing = _number(held["flops"]), _number(held["crossing"])
+    ends = modelled.seconds(kind, _number(held["moved"]), flops, crossing)
+    return ", ".join(f"{1e6 * end:.0f}" for end in ends)
+
+
+def _limit(call: str, held: Mapping[str, object]) -> str:
+    seconds = held["seconds"]
+    if not isinstance(seconds, float):
+        return f"{call} {DASH}"
+    amount, unit = ("moved", "GB/s") if call.endswith("copy") else ("flops", "GFLOP/s")
+    return f"{call.removeprefix('opencl/')} {_number(held[amount]) / seconds / 1e9:.0f} {unit}"
+
+
+def _share(calls: Calls, call: str) -> str:
+    """Our bytes per second over those of the streaming loop of the same bytes."""
+    streamed = _ratio(calls, f"ours/stream of {call}", f"ours/{call}")
+    return DASH if streamed == DASH else f"{float(streamed):.0%}"
+
+
+def _ours(calls: Calls, call: str) -> str:
+    return _micro(calls, f"ours/{call}")
+
+
+def _micro(calls: Calls, call: str) -> str:
+    seconds = comparison.seconds(calls, call)
+    return (
+        DASH
+        if seconds is None
+        else f"{1e6 * seconds:.3g}"
+        if seconds < 1e-3
+        else f"{1e6 * seconds:.0f}"
+    )
+
+
+def _ratio(calls: Calls, rival: str, ours: str) -> str:
+    value = comparison.ratio(calls, rival, ours)
+    return DASH if value is None else f"{value:.2f}"
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _cases(found: Mapping[str, object]) -> Mapping[str, Calls]:
+    cases = found["cases"]
+    assert isinstance(cases, Mapping)
+    return cases
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "| --- |" + " ---: |" * (len(rows[0]) - 1), *lines[1:]])
+
+
+def _footer(found: Mapping[str, object]) -> str:
+    machine, sides = found["machine"], found["sides"]
+    assert isinstance(machine, Mapping)
+    assert isinstance(sides, Mapping)
+    about = "; ".join(", ".join(f"{k} {v}" for k, v in side.items()) for side in sides.values())
+    taken = [len(c["samples"]) for calls in _cases(found).values() for c in calls.values()]  # type: ignore[arg-type]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores; {about}; commit {machine['commit']}, "
+        f"{str(machine['date'])[:10]}; medians of {median(taken):.0f} samples (fewest "
+        f"{min(taken)}) during which neighbours took at most 5 % of CPU time."
+    )
+
+
+TABLES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path]] = {
+    "sparse": (sparse, sparse_bench.RESULTS),
+    "kernels": (kernels, kernels_bench.RESULTS / "kernels-pocl.json"),
+}
+
+if __name__ == "__main__":
+    table, path = TABLES[sys.argv[1]]
+    sys.stdout.write(table(json.loads(path.read_text())) + "\n")
