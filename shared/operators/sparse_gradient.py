@@ -10,13 +10,11 @@ import numpy.typing as npt
 
 from shared.operators import fused
 from shared.operators.spec import Attributes, Tensors
-from shared.sparse import triplets
-from shared.sparse.triplets import Triplets
+from shared.sparse import products, triplets
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor, dense
 
 F64 = npt.NDArray[np.float64]
-CHUNK = 2**22  # products held at a time
 
 
 def spmm(inputs: Tensors, attributes: Attributes, outer: Tensors) -> dict[str, Tensor]:
@@ -39,7 +37,7 @@ def spmm(inputs: Tensors, attributes: Attributes, outer: Tensors) -> dict[str, T
         passed = passed * (_sums(inputs, attributes, x) > 0)
     places = triplets.of(weight)
     stored = np.zeros(weight.parts["values"].size, dtype=np.float64)
-    stored[places.at] = sampled(places, passed, x)
+    stored[places.at] = products.sampled_at(places.rows, places.cols, passed, x)
     back = np.asarray(triplets.matrix(weight).T @ passed)
     found = {
         "weight": dense(stored.reshape(weight.parts["values"].shape).astype(np.float32)),
@@ -48,26 +46,6 @@ def spmm(inputs: Tensors, attributes: Attributes, outer: Tensors) -> dict[str, T
     if "bias" in inputs:
         found["bias"] = dense(passed.sum(axis=1).astype(np.float32))
     return found
-
-
-def sampled(places: Triplets, left: F32 | F64, right: F32 | F64) -> F64:
-    """The product left rightᵀ at some places only.
-
-    Args:
-        places: (stored,) rows of left and rows of right.
-        left: (rows, k).
-        right: (cols, k).
-
-    Returns:
-        (stored,) float64.
-    """
-    wide, other = left.astype(np.float64), right.astype(np.float64)
-    values = np.empty(places.rows.size, dtype=np.float64)
-    step = max(CHUNK // max(left.shape[1], 1), 1)
-    for start in range(0, values.size, step):
-        part = slice(start, start + step)
-        values[part] = np.einsum("ij,ij->i", wide[places.rows[part]], other[places.cols[part]])
-    return values
 
 
 def _columns(tensor: Tensor, *, turned: bool) -> F64:
