@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.failures import UNAVAILABLE
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from ops.cli.checks.finding import Finding
+    from ops.cli.checks.opencl import Answer, NoAnswer
     from shared.contracts.errors import SuiteError
 
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -27,22 +29,41 @@ def doctor(
 ) -> None:
     """Check Python, packages, disk, ports, broker, OpenCL and the stack; says how to mend each.
 
+    Of the device it tells the limits, and of every kernel whether it builds, gives a known answer,
+    and is launched with start values or tuned ones.
+
     Exit code 0 also with warnings: the suite then runs with less. 3 when it cannot run.
     """
+    from ops.cli.checks import opencl
     from ops.cli.checks.finding import Verdict
 
-    with session.talk.status("checking"):
-        findings = list(_checks(session, data, nats_url))
+    with session.talk.status("checking; the kernels of a new driver take a while"):
+        answer = _probe()
+        findings = list(_checks(session, data, nats_url, answer))
+    kernels = opencl.kernels(answer)
     value = {
         "ok": all(finding.verdict is not Verdict.FAIL for finding in findings),
         "checks": [_value(finding) for finding in findings],
+        "device": None if isinstance(answer, opencl.NoAnswer) else answer.get("device"),
+        "kernels": [{**kernel, "state": opencl.state(kernel)} for kernel in kernels],
     }
-    session.show(value, lambda: _table(findings))
+    session.show(value, lambda: _screen(findings, kernels))
     if not value["ok"]:
         raise typer.Exit(UNAVAILABLE)
 
 
-def _checks(session: Session, data: Path, nats_url: str) -> "Iterator[Finding]":
+def _probe() -> "Answer | NoAnswer":
+    from ops.cli.checks import opencl
+
+    try:
+        return opencl.ask()
+    except opencl.NoAnswer as error:
+        return error
+
+
+def _checks(
+    session: Session, data: Path, nats_url: str, answer: "Answer | NoAnswer"
+) -> "Iterator[Finding]":
     from ops.cli.checks import broker, machine, opencl, suite
     from ops.stack.ports import Ports
 
@@ -51,7 +72,7 @@ def _checks(session: Session, data: Path, nats_url: str) -> "Iterator[Finding]":
     yield suite.operators()
     yield machine.disk(data)
     yield broker.installed()
-    yield from opencl.devices()
+    yield from opencl.devices(answer)
     yield broker.answering(nats_url)
     yield suite.stack(session.address, _workers(session))
     yield from machine.addresses(Ports())
@@ -77,6 +98,33 @@ def _value(finding: "Finding") -> dict[str, str]:
         "seen": finding.seen,
         "fix": finding.fix,
     }
+
+
+def _screen(findings: "list[Finding]", kernels: "list[dict[str, object]]") -> "RenderableType":
+    from rich.console import Group
+
+    shown = _table(findings)
+    return Group(shown, "", _kernels(kernels)) if kernels else shown
+
+
+def _kernels(kernels: "list[dict[str, object]]") -> "Table":
+    """One line each, and below those that are not right the reason."""
+    from rich.text import Text
+
+    from ops.cli.checks import opencl
+
+    colors = {"ok": "green", "wrong": "red", "refused": "yellow"}
+    shown = columns("kernel", "state", "built", "known answer", "values")
+    for kernel in kernels:
+        state = opencl.state(kernel)
+        said = Text(opencl.values(kernel))
+        if kernel["reason"]:
+            said.append(f"\n{kernel['reason']}", style="dim")
+        built = "yes" if kernel["built"] else "no"
+        answer = "right" if kernel["right"] else "wrong" if kernel["built"] else ""
+        row = (str(kernel["name"]), Text(state, colors[state]), built, answer, said)
+        shown.add_row(*row)
+    return shown
 
 
 def _table(findings: "list[Finding]") -> "Table":

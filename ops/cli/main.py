@@ -18,6 +18,7 @@ from ops.cli import (
     profile,
     status,
     submit,
+    tune,
     up,
 )
 from ops.cli.command import command
@@ -34,6 +35,7 @@ COMMANDS: Commands = {
     "compress": compress.compress,
     "profile": profile.profile,
     "bench": bench.bench,
+    "tune": tune.tune,
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
     "model": (

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from time import perf_counter
 
+from msgspec.structs import replace
+
 from services.gpu_worker.backend import OpenCLBackend, open_backend
 from services.gpu_worker.settings import GpuSettings
 from services.gpu_worker.tuned import entry, plan, space, store
@@ -55,16 +57,18 @@ def tune(settings: GpuSettings, operators: Sequence[str], budget: float) -> dict
         key = store.key_of(device.name, device.driver, start)
         known = kept.read(key, start)
         made = Plan(wanted, known.entries if known else (), end)
-        rows = [_measure(backend, made, problem) for problem in wanted]
-        entries = plan.merged(made.known, rows)
-        document = Document(entry.FORMAT, key, device.name, device.driver, entries)
-        path = kept.write(document)
+        document = Document(entry.FORMAT, key, device.name, device.driver, made.known)
+        rows: list[Measured] = []
+        for problem in wanted:
+            rows.append(_measure(backend, made, problem))
+            document = replace(document, entries=plan.merged(made.known, rows))
+            kept.write(document)  # a driver that aborts costs what comes after
     return {
         "device": device.name,
         "driver": device.driver,
         "class": backend.name,
         "key": key,
-        "path": str(path),
+        "path": str(kept.path(key)),
         "results": [row.told() for row in rows],
         "document": entry.encode(document).decode(),
     }
