@@ -38,10 +38,10 @@
 #define ALIGNED 1  // 1 promises n % VEC == 0, 0 allows any n
 #endif
 #ifndef WORDS
-#define WORDS 1  // 1 reads what is below 32 bits by whole words and leaves it to the device to make
-#endif           // floats of halves and codes; 0 reads by elements and computes them
+#define WORDS 1  // 1 reads what is below 32 bits by whole words, 0 element by element
+#endif
 
-#define UNUSED __attribute__((unused))  // what only some of the files or variants need
+#define UNUSED __attribute__((unused))  // a parameter that only some variants need
 
 // Every product takes these first: W (rows, cols), columns of x, and whether act is max(., 0).
 #define SIZES const int rows, UNUSED const int cols, const int n, const int relu
@@ -61,7 +61,7 @@ typedef ushort index_t;
 #endif
 
 // Four codes from the bytes of a word.
-UNUSED static float4 codes4(const uint four)
+static float4 codes4(const uint four)
 {
 #if WORDS
     const char4 c = as_char4(four);
@@ -72,43 +72,14 @@ UNUSED static float4 codes4(const uint four)
 #endif
 }
 
-#if VALUE == 16
-#if WORDS  // the device turns halves into floats
-UNUSED static float half1(const ushort bits)
-{
-    return vload_half(0, (const half*)&bits);
-}
-
-UNUSED static float4 half4_of(const uint2 two)
-{
-    return vload_half4(0, (const half*)&two);
-}
-#else  // a processor's driver may call a function for each
-#define SUBNORMAL 0x38800000  // 2^-14, the smallest half that is not one
-UNUSED static float4 half4_of(const uint2 two)
-{
-    const uint4 bits = (uint4)(two.x & 0xffff, two.x >> 16, two.y & 0xffff, two.y >> 16);
-    const uint4 exponent = bits & 0x7c00, shifted = ((bits & 0x7fff) << 13) + 0x38000000;
-    const float4 tiny = as_float4(shifted + 0x800000) - as_float(SUBNORMAL);
-    uint4 made = select(shifted, shifted + 0x38000000, exponent == 0x7c00);
-    made = select(made, as_uint4(tiny), exponent == 0);
-    return as_float4(made | (bits & 0x8000) << 16);
-}
-
-UNUSED static float half1(const ushort bits)
-{
-    return half4_of((uint2)(bits, 0)).x;
-}
-#endif
-#endif
-
 // Stored value i, without its scale.
-UNUSED static float value_at(__global const stored_t* values, const int i)
+static float value_at(__global const stored_t* values, const int i)
 {
 #if VALUE == 16 && WORDS
-    return half1(((__global const uint*)values)[i >> 1] >> ((i & 1) * 16));
+    const ushort bits = ((__global const uint*)values)[i >> 1] >> ((i & 1) * 16);
+    return vload_half(0, (const half*)&bits);
 #elif VALUE == 16
-    return half1(values[i]);
+    return vload_half(i, (__global const half*)values);
 #elif VALUE == 8 && WORDS
     return (int)(((__global const uint*)values)[i >> 2] << (24 - (i & 3) * 8)) >> 24;
 #else
@@ -117,18 +88,19 @@ UNUSED static float value_at(__global const stored_t* values, const int i)
 }
 
 // Stored values 4 q to 4 q + 3.
-UNUSED static float4 values_at(__global const stored_t* values, const int q)
+static float4 values_at(__global const stored_t* values, const int q)
 {
 #if VALUE == 32
     return ((__global const float4*)values)[q];
 #elif VALUE == 16
-    return half4_of(((__global const uint2*)values)[q]);
+    const uint2 two = ((__global const uint2*)values)[q];
+    return vload_half4(0, (const half*)&two);
 #else
     return codes4(((__global const uint*)values)[q]);
 #endif
 }
 
-UNUSED static int index_at(__global const index_t* indices, const int i)
+static int index_at(__global const index_t* indices, const int i)
 {
 #if INDEX == 16 && WORDS
     return ((__global const uint*)indices)[i >> 1] >> ((i & 1) * 16) & 0xffff;
@@ -138,7 +110,7 @@ UNUSED static int index_at(__global const index_t* indices, const int i)
 }
 
 // Indices 4 q to 4 q + 3.
-UNUSED static int4 indices_at(__global const index_t* indices, const int q)
+static int4 indices_at(__global const index_t* indices, const int q)
 {
 #if INDEX == 32
     return ((__global const int4*)indices)[q];
@@ -149,7 +121,7 @@ UNUSED static int4 indices_at(__global const index_t* indices, const int q)
 }
 
 // Writes one output.
-UNUSED static void finish(float sum, const int row, const int column, const int rows, const int n,
+static void finish(float sum, const int row, const int column, const int rows, const int n,
                           const int relu, __global const float* bias, __global float* y)
 {
     if (bias) sum += bias[row];
@@ -184,7 +156,7 @@ typedef vec loose __attribute__((aligned(4)));
         from[b] = x + min(COLUMN + b, n - 1) * (BATCH_FIRST ? cols : 1)
 #define FROM __global const float* const* from, UNUSED const int n  // the same as parameters
 
-UNUSED static void clear(float* sums)
+static void clear(float* sums)
 {
     #pragma unroll
     for (int b = 0; b < BATCH; ++b) sums[b] = 0.0f;
@@ -192,7 +164,7 @@ UNUSED static void clear(float* sums)
 
 // Adds up what LANES neighbours hold of a sum; the first of them has the whole.
 #if LANES > 1
-UNUSED static float shared_sum(const float sum, __local float* partial)
+static float shared_sum(const float sum, __local float* partial)
 {
     const int item = get_local_id(0), lane = item % LANES;
 
@@ -211,7 +183,7 @@ UNUSED static float shared_sum(const float sum, __local float* partial)
 #define SHARE(sums)
 #endif
 
-UNUSED static void finish_row(const float* sums, const float scale, const int row, const int rows,
+static void finish_row(const float* sums, const float scale, const int row, const int rows,
                               const int n, const int relu, __global const float* bias,
                               __global float* y)
 {
@@ -234,21 +206,21 @@ UNUSED static void finish_row(const float* sums, const float scale, const int ro
 #endif
 #define PLACE(s, column, n) min((column) + (s) * VEC, (n) - VEC)
 
-UNUSED static void clear(vec* sums)
+static void clear(vec* sums)
 {
     #pragma unroll
     for (int s = 0; s < SPAN; ++s) sums[s] = (vec)(0.0f);
 }
 
 // sums += value * row `col` of x, at a work-item's columns.
-UNUSED static void add_row(vec* sums, const float value, __global const float* x, const int col,
+static void add_row(vec* sums, const float value, __global const float* x, const int col,
                            const int column, const int n)
 {
     #pragma unroll
     for (int s = 0; s < SPAN; ++s) sums[s] += value * LOAD(x + col * n + PLACE(s, column, n));
 }
 
-UNUSED static void finish_row(const vec* sums, const float scale, const int row, const int column,
+static void finish_row(const vec* sums, const float scale, const int row, const int column,
                               const int rows, const int n, const int relu,
                               __global const float* bias, __global float* y)
 {
