@@ -72,8 +72,8 @@ class Built:
 
     @property
     def hot(self) -> Loop | None:
-        """The innermost loop that issues most vector instructions; None without loops."""
-        return max(self.loops, key=lambda loop: (loop.vector, len(loop.operations)), default=None)
+        """The innermost loop with most products, then vector instructions; None without loops."""
+        return max(self.loops, key=lambda loop: (loop.products, loop.vector), default=None)
 
     @property
     def waves(self) -> int:

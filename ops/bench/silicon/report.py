@@ -21,8 +21,8 @@ both against what the compiler says.
 
 - Registers are vector / scalar ones of a work-item. Waves are the wavefronts that a SIMD holds of
   the kernel, of 10: registers and local memory decide.
-- Hot loop is the innermost loop with most vector instructions: how many those are in one trip, how
-  many of them are multiplications with addition (an operand with two rows of 4-bit weights counts
+- Hot loop is the innermost loop with most multiplications with addition: its vector instructions in
+  one trip, how many of them are such products (an operand with two rows of 4-bit weights counts
   twice), and what it loads from global memory into vector registers.
 - Per weight is the hot loop's vector instructions by the weights it loads, for products whose loop
   says how many those are. At 215 GB/s the card can issue 14 instructions per byte: 56 for a float

@@ -12,7 +12,7 @@ from services.gpu_worker import tuning
 
 CARD = tuning.CARD
 WIDTHS = (32, 16, 8)  # bits of a stored value
-WORD, RUN = 4, 8  # bytes of a float; elements of an N:M row that are decoded together
+WORD, QUAD, RUN = 4, 4, 8  # bytes of a float; weights that are loaded, and decoded, together
 USUAL_LANES = 16
 
 
@@ -64,42 +64,70 @@ def configurations() -> Iterator[Configuration]:
                     "WORDS": int(CARD.words),
                 }
                 every = form.thorough and (value, index) == (32, form.indices[0])
-                yield from _few(form, shared, every=every)
-                yield from _many(form, shared, every=every)
+                yield from _few(form, shared, value, index, every=every)
+                yield from _many(form, shared, value, every=every)
     yield from _sampled()
 
 
-def _few(form: Form, shared: Defines, *, every: bool) -> Iterator[Configuration]:
+def _few(
+    form: Form, shared: Defines, value: int, index: int, *, every: bool
+) -> Iterator[Configuration]:
     entry = f"{form.operator}_rows"
     usual = USUAL_LANES if USUAL_LANES in form.lanes else form.lanes[-1]
-    gathered_codes = shared["VALUE"] == 8 and form.operator in ("spmm_csr", "spmm_csc")
+    gathered_codes = value == 8 and form.operator in ("spmm_csr", "spmm_csc")
     cuts = [(usual, 1 if gathered_codes else form.batches[-1], 1)]
     if every:
         cuts = [(lanes, form.batches[-1], 1) for lanes in form.lanes]
         cuts += [(cuts[-1][0], batch, 0) for batch in form.batches]
     for lanes, batch, first in cuts:
         cut = {"NARROW": 1, "LANES": lanes, "BATCH": batch, "BATCH_FIRST": first}
-        yield Configuration(form.operator, entry, {**shared, **cut})
+        trip = _few_trip(form, value, index, batch)
+        yield Configuration(form.operator, entry, {**shared, **cut}, trip=trip)
 
 
-def _many(form: Form, shared: Defines, *, every: bool) -> Iterator[Configuration]:
-    entry = form.operator
+def _many(form: Form, shared: Defines, value: int, *, every: bool) -> Iterator[Configuration]:
+    entry, budget = form.operator, TILE if form.tall else STREAM
     few_tall, many_tall = form.tall or (None, None)
     for aligned in (1, 0) if every else (1,):
         given: Defines = {**shared, "BATCH_FIRST": 1, "ALIGNED": aligned}
         for vec in CARD.block_vecs(1) if form.tall else CARD.column_vecs:
             defines = {**given, "VEC": vec, "SPAN": CARD.spans[0], **_tall(few_tall)}
-            yield Configuration(entry, entry, defines, TILE if form.tall else STREAM)
+            yield Configuration(entry, entry, defines, budget, _many_trip(form, value, vec))
         for vec in form.vecs if every else form.vecs[-1:]:
             defines = {**given, "VEC": vec, "UNIFORM": 1, **_tall(many_tall)}
-            yield Configuration(
-                entry, entry, defines, TILE if form.tall else STREAM, _trip(form, vec)
-            )
+            yield Configuration(entry, entry, defines, budget, _uniform_trip(form, vec))
 
 
-def _trip(form: Form, vec: int) -> Trip | None:
-    """Weights and their places go to scalar registers there: a load of x for each is left."""
-    return None if form.tall else Trip(1, vec * WORD)
+def _few_trip(form: Form, value: int, index: int, batch: int) -> Trip:
+    """Bytes of a weight and of what goes with it, when neighbours are loaded together."""
+    x = batch * WORD
+    match form.operator:
+        case "spmm_csr":
+            return Trip(1, value // 8 + index // 8 + x)
+        case "spmm_csc":  # a scale for each column
+            return Trip(1, value // 8 + index // 8 + x + (WORD if value == 8 else 0))
+        case "spmm_sell":  # a word of each: the neighbours belong to other rows
+            return Trip(1, 2 * WORD + x)
+        case "spmm_bitmask":
+            return Trip(1, WORD + x)
+    return Trip(1, value // 8 + x)  # spmm_nm and spmm_block
+
+
+def _many_trip(form: Form, value: int, vec: int) -> Trip:
+    """As above, where each weight meets `vec` columns."""
+    x = vec * WORD
+    if form.operator == "spmm_nm":
+        return Trip(RUN, WORD + RUN * (value // 8 + x))  # the places of a run are a word
+    if form.tall:
+        return Trip(QUAD * form.tall[0], QUAD * (form.tall[0] * value // 8 + x))
+    indices = 0 if form.operator == "spmm_bitmask" else WORD
+    scales = WORD if form.operator == "spmm_csc" and value == 8 else 0
+    return Trip(1, indices + scales + WORD + x)
+
+
+def _uniform_trip(form: Form, vec: int) -> Trip:
+    """Weights and their places go to scalar registers there: a load of x is left for each."""
+    return Trip(form.tall[1] if form.tall else 1, vec * WORD)
 
 
 def _tall(rows: int | None) -> Defines:
