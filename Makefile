@@ -1,5 +1,6 @@
 # make demo    the whole suite on real data, in about a minute; writes demo-report/
 # make test    every test
+# make test-silicon   the kernels on the card's instruction set, without a card; needs clang-19 and libclc-19
 # make up      keep the stack running on this machine; Ctrl-C stops it
 # make check   format, lint, types and the rules of the house
 # make bench   measure a request's way through the suite
@@ -8,7 +9,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test up check bench
+.PHONY: setup demo test test-silicon up check bench
 
 setup: $(STAMP)
 
@@ -20,6 +21,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/pytest -q $(ARGS)
+
+test-silicon: setup
+	@$(BIN)/pytest -q tests/silicon $(ARGS)
 
 up: setup
 	@$(BIN)/ellesmere up $(ARGS)

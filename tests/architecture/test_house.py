@@ -57,6 +57,16 @@ def test_kernel_file_defines_its_word_and_explains_its_launch(name: str) -> None
     assert "reqd_work_group_size" in text
 
 
+@pytest.mark.parametrize("name", sorted(kernel_files()))
+def test_no_kernel_needs_what_a_device_may_lack(name: str) -> None:
+    """Half is stored with vload_half, which every device has; doubles are asked for first."""
+    text = kernels.source(name)
+
+    assert "cl_khr_fp16" not in text
+    assert "cl_khr_subgroups" not in text
+    assert "cl_khr_fp64" not in text or "#if DOUBLES" in text
+
+
 def test_operator_names_are_unique_and_have_cases() -> None:
     names = [spec.name for spec in catalog.CATALOG]
 
