@@ -184,9 +184,10 @@ class Worker:
     def _admit(self, standing: Standing) -> None:
         if standing.fit or self._draining.is_set():
             self._open.set()
-        else:
+            return
+        if self._open.is_set():  # lanes may wait for the one there is
             self._open = anyio.Event()
-            self._stop_pulling()
+        self._stop_pulling()
 
     async def _announce(self, standing: Standing) -> None:
         """Note what became of the device in EL_AUDIT; that it is fit at first is no news."""

@@ -56,6 +56,8 @@ async def test_a_worker_pulls_nothing_while_its_device_is_away_and_all_of_it_aft
         await place(bus, job())
         card = await _card(bus, lambda card: card.draining)
         called = list(script.called)
+        fitness.become(State.UNREADY, "3 failures in a row")
+        await _card(bus, lambda card: card.unready == "3 failures in a row")
 
         fitness.become(State.FIT)
         record = await ended(bus, job())
