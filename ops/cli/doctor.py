@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ops.cli.checks.finding import Finding
     from ops.cli.checks.opencl import Answer, NoAnswer
     from shared.contracts.errors import SuiteError
+    from shared.contracts.v1.workers import WorkerCard
 
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 Data = Annotated[Path, typer.Option(help="Folder whose disk is tried.")]
@@ -74,12 +75,12 @@ def _checks(
     yield broker.installed()
     yield from opencl.devices(answer)
     yield broker.answering(nats_url)
-    yield suite.stack(session.address, _workers(session))
+    yield from suite.stack(session.address, _workers(session))
     yield from machine.addresses(Ports())
 
 
-def _workers(session: Session) -> "dict[str, int] | SuiteError":
-    """Live workers per class as the gateway sees them, or why it does not say."""
+def _workers(session: Session) -> "list[WorkerCard] | SuiteError":
+    """Live workers as the gateway sees them, or why it does not say."""
     from ops.cli import remote
     from shared.contracts.errors import SuiteError
 
@@ -87,8 +88,7 @@ def _workers(session: Session) -> "dict[str, int] | SuiteError":
         state = remote.call(session, lambda client: client.status(), seconds=3.0)
     except SuiteError as error:
         return error
-    classes = [worker.card.worker_class for worker in state.workers]
-    return {name: classes.count(name) for name in classes}
+    return [worker.card for worker in state.workers]
 
 
 def _value(finding: "Finding") -> dict[str, str]:

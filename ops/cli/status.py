@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shared.contracts.v1.status import SuiteStatus
+    from shared.contracts.v1.workers import WorkerCard
 
 GIGA = 1e9
 
@@ -32,15 +33,25 @@ def _screen(state: "SuiteStatus") -> "Group":
 
 
 def _workers(state: "SuiteStatus") -> "Table":
-    shown = columns("worker", "class", "pid", "device", "slots", "running", "models")
+    headings = ("worker", "class", "pid", "device", "slots", "running", "models", "state")
+    shown = columns(*headings)
     for worker in sorted(state.workers, key=lambda worker: worker.card.worker):
         card, beat = worker.card, worker.beat
         running = str(len(beat.running)) if beat else ""
         slots = f"{beat.free} of {beat.slots} free" if beat else str(card.slots)
         loaded = str(len(card.artifacts))
-        row = (card.worker, card.worker_class, str(card.pid), card.device, slots, running, loaded)
-        shown.add_row(*row)
+        who = (card.worker, card.worker_class, str(card.pid), card.device)
+        shown.add_row(*who, slots, running, loaded, standing(card))
     return shown
+
+
+def standing(card: "WorkerCard") -> str:
+    """Whether a worker takes work, and why not."""
+    if card.quarantined:
+        return f"quarantined: {card.quarantined}"
+    if card.unready:
+        return f"unready: {card.unready}"
+    return "draining" if card.draining else "ready"
 
 
 def _queues(state: "SuiteStatus") -> "Table":
