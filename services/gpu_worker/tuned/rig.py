@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+import numpy as np
 import pyopencl as cl
 
 from services.gpu_worker import selftest
@@ -20,6 +21,7 @@ from shared.contracts.errors import DeviceFailed
 from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Case, OperatorSpec, Tensors
+from shared.tensors.layouts import dense
 
 SAMPLE = 2e-3  # [s] a sample lasts at least so long,
 REPEATS = 32  # but is no more than so many calls
@@ -102,6 +104,7 @@ class DeviceRig:
     def prepare(self, values: Values) -> object:
         """Build, run once, compare; returns the launches. Raises Refused."""
         watch = self._watch(values)
+        self._spoil()
         watch.launches.clear()
         with self._forced(values), _refusing():
             outputs = self._backend.run(self._spec, self._inputs, self._attributes)
@@ -129,6 +132,14 @@ class DeviceRig:
                         made = selftest.run(self._backend, self._spec, case)
                     wanted = ReferenceBackend().run(self._spec, case.inputs, case.attributes)
                     _compare(self._spec, made, wanted, f"of case {case.name}")
+
+    def _spoil(self) -> None:
+        """Leave nonsense in the memory that the outputs will get: it may still hold the right
+        answer of the launch before, and a launch that does nothing would pass."""
+        for tensor in self._wanted.values():
+            array = tensor.values
+            nonsense = np.full(array.nbytes, 0xFF, np.uint8).view(array.dtype).reshape(array.shape)
+            self._backend.release(self._backend.upload(dense(nonsense)))
 
     def _sample(self, values: Values, repeats: int) -> float:
         watch = self._watch(values)

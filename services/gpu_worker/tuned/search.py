@@ -14,7 +14,7 @@ from services.gpu_worker.tuning import Tuning
 
 ROUNDS = 5  # samples of each contender for a field's values
 SIFTED, HOPELESS = 2, 1.5  # after so many rounds a contender so much slower than the best leaves
-CONFIRM = 11  # samples of the last comparison
+CONFIRM = 11  # samples of each of the last two comparisons
 LEAD = 1.02  # how much faster a value must be to take the place of the best so far
 GAIN = 1.05  # how much faster than the start values the outcome must be to be kept
 LOSS = 1.05  # how much slower than the start values a stored outcome may be when measured again
@@ -161,13 +161,15 @@ class Search:
         return {}
 
     def _confirmed(self, best: dict[str, Value]) -> Found:
-        """Once more beside the start values."""
-        contenders = [{}, best] if best else [{}]
-        medians = compare(self.rig, contenders, CONFIRM)
-        if medians[0] < medians[-1] * GAIN:
-            best, medians = {}, medians[:1]
+        """Beside the start values once more, and again: one gain may be chance."""
         told = tuple(self.tried)
-        return Found(best, medians[-1], medians[0], CONFIRM, told, self._complete)
+        contenders: tuple[Values, ...] = ({}, best) if best else ({},)
+        start, *seconds = compare(self.rig, contenders, CONFIRM)
+        if seconds and start >= seconds[0] * GAIN:
+            start, *seconds = compare(self.rig, contenders, CONFIRM)
+        if seconds and start >= seconds[0] * GAIN:
+            return Found(best, seconds[0], start, CONFIRM, told, self._complete)
+        return Found({}, start, start, CONFIRM, told, self._complete)
 
 
 def compare(rig: Rig, contenders: Sequence[Values], rounds: int) -> list[float]:

@@ -134,8 +134,10 @@ def _fields(*names: str) -> tuple[Field, ...]:
     return tuple(_BY_NAME[name] for name in names)
 
 
-_SPARSE = ("row_batches", "column_vecs", "columns_from", "spans", "words", "lanes_per_row")
-_LINES = Space(_fields(*_SPARSE, "uniform_from", "uniform_vecs"), telling=("batch_first",))
+_WIDE = ("column_vecs", "columns_from", "spans", "words", "uniform_from")
+_LINES = Space(
+    _fields("row_batches", "lanes_per_row", *_WIDE, "uniform_vecs"), telling=("batch_first",)
+)
 _ITEMS = Space(_fields("item_group"), flat=True)
 SPACES: dict[str, Space] = {
     "gemm_f32": Space(
@@ -150,9 +152,11 @@ SPACES: dict[str, Space] = {
         _fields("nibble_xrows", "byte_xrows", "nibble_wrows", "lanes", "tile_from", "group"),
         telling=("x_bits",),
     ),
-    **dict.fromkeys(("spmm_csr", "spmm_csc", "spmm_sell", "spmm_nm", "spmm_bitmask"), _LINES),
+    **dict.fromkeys(("spmm_csr", "spmm_csc", "spmm_nm", "spmm_bitmask"), _LINES),
+    "spmm_sell": Space(_fields("row_batches", *_WIDE, "uniform_vecs"), telling=("batch_first",)),
     "spmm_block": Space(
-        _fields("block_batches", *_SPARSE[1:], "tall", "uniform_tall"), telling=("batch_first",)
+        _fields("block_batches", "lanes_per_row", *_WIDE, "tall", "uniform_tall"),
+        telling=("batch_first",),
     ),
     "sddmm_csr": Space(_fields("lanes_per_row", "vec", "words", "aligned")),
     **dict.fromkeys(
