@@ -42,4 +42,7 @@ echo "installing packages into .venv (once; the versions are in ops/constraints.
     -c ops/constraints.txt -e '.[demo,test]' ||
     fail "the packages could not be installed" \
         "see pip's message above; the first set-up needs a network, later runs do not"
+echo "compiling kernels for this processor (once; kept in ~/.cache/ellesmere)" >&2
+ELLESMERE_LOG_LEVEL=warning .venv/bin/python -m services.cpu_worker.warm ||
+    echo "note:  they could not be compiled; scipy takes their place" >&2
 touch .venv/.installed

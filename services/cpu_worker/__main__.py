@@ -2,30 +2,33 @@
 
 import os
 
-from services.cpu_worker import processor
+import anyio.to_thread
+
+from services.cpu_worker import processor, warm
 from services.cpu_worker.backend import CpuBackend
 from shared.bus.port import Bus
 from shared.chassis import compute, lifecycle
-from shared.chassis.settings import WorkerSettings, load
+from shared.chassis.settings import CpuSettings, load
 from shared.contracts.v1.workers import WorkerCard
 
 NAME = "cpu-worker"
 SLOTS = 2  # one job computes while the other is on the bus
 
 
-async def serve(bus: Bus, settings: WorkerSettings) -> None:
-    """Run operators and networks with BLAS and scipy."""
+async def serve(bus: Bus, settings: CpuSettings) -> None:
+    """Run operators and networks with BLAS, compiled kernels and scipy."""
+    engine = await anyio.to_thread.run_sync(warm.start, settings, abandon_on_cancel=True)
     card = WorkerCard(
         worker=settings.name,
         worker_class=settings.worker_class or "cpu",
         service=NAME,
         pid=os.getpid(),
         device=processor.device(),
-        driver=processor.driver(),
+        driver=processor.driver(engine),
         slots=SLOTS,
     )
-    await compute.serve(bus, CpuBackend(), card, settings)
+    await compute.serve(bus, CpuBackend(engine), card, settings)
 
 
 if __name__ == "__main__":
-    lifecycle.run(NAME, serve, load(WorkerSettings))
+    lifecycle.run(NAME, serve, load(CpuSettings))

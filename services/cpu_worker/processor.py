@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import scipy
 
+from services.cpu_worker.engine import Engine
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -19,6 +21,7 @@ def device() -> str:
     return next(models, platform.processor() or platform.machine())
 
 
-def driver() -> str:
-    """The libraries that do the arithmetic."""
-    return f"numpy {np.__version__}, scipy {scipy.__version__}"
+def driver(engine: Engine | None = None) -> str:
+    """The libraries that do the arithmetic, and why compiled kernels do not where they do not."""
+    plain = f"numpy {np.__version__}, scipy {scipy.__version__}"
+    return f"{plain}, {engine.libraries}" if engine else plain

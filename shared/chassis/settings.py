@@ -83,6 +83,14 @@ class WorkerSettings(BusSettings):
     retry_delay: float = Field(default=0.5, ge=0.0, le=60.0)  # [s] before the second attempt
 
 
+class CpuSettings(WorkerSettings):
+    """A worker that computes in host memory."""
+
+    simd: Literal["auto", "off"] = "auto"  # off: sparse products by scipy, nothing is compiled
+    threads: int = Field(default=1, ge=1, le=256)  # that share one sparse product
+    cache: Path = Path.home() / ".cache" / "ellesmere"  # compiled kernels
+
+
 class DeviceSettings(WorkerSettings):
     """A worker that owns an OpenCL device."""
 

@@ -1,0 +1,15 @@
+"""python -m services.cpu_worker.compiling FOLDER THREADS: compile every kernel into a folder, and
+compare it with scipy. Started by `kernel_cache`, in a process that may fail."""
+
+import sys
+
+from services.cpu_worker import engine
+
+
+def main(folder: str, threads: str) -> None:
+    """Compile and verify; an exception is the answer that there are no kernels."""
+    engine.load(folder, int(threads))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,60 @@
+"""Tensors where the CPU backend keeps them: plain arrays, and weights ready for products."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.cpu_worker.sparse.product import Product
+from shared.operators.spec import Attributes
+from shared.tensors import dtypes
+from shared.tensors.dtypes import F32, Array
+from shared.tensors.layouts import Layout, Tensor, TensorType
+
+Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """A dense tensor, in whatever memory order the last product left it."""
+
+    type: TensorType
+    array: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A tensor of another layout, and what products use in its place."""
+
+    tensor: Tensor
+    type: TensorType
+    weight: Product | F32 | None  # float32 for INT8 codes, None where there is no product
+
+
+Held = Plain | Packed
+
+
+def plain(array: Array) -> Plain:
+    """A dense result."""
+    return Plain(TensorType(Layout.DENSE, dtypes.of(array), array.shape), array)
+
+
+def packed(held: Held) -> Packed:
+    """A port whose layout is not dense."""
+    assert isinstance(held, Packed)  # the port's layout
+    return held
+
+
+def array(held: Held) -> F32:
+    """A dense float32 port."""
+    assert isinstance(held, Plain)  # the port's layout
+    found: npt.NDArray[np.float32] = held.array.view(np.float32)
+    return found
+
+
+def number(attributes: Attributes, name: str) -> float:
+    """An attribute that is a number."""
+    value: Any = attributes[name]
+    assert isinstance(value, int | float)  # the attribute's kind
+    return float(value)

@@ -1,0 +1,112 @@
+"""Where compiled kernels are kept, and when they have to be compiled again.
+
+numba looks at the file of a function, not at what it calls; so the folder is named by the sources
+of all kernels, the libraries and the processor. The compiling is done in a process of its own: a
+compiler that aborts costs that process alone, and the worker goes on with scipy.
+"""
+
+import atexit
+import fcntl
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SOURCES = ("simd", "sparse")
+LIBRARIES = ("numba", "llvmlite", "numpy")
+CPUINFO = Path("/proc/cpuinfo")
+PATIENCE = 600.0  # [s] for compiling everything on a slow machine; 12 s where it was written
+
+
+class CompilingFailed(RuntimeError):
+    """The kernels could not be compiled, or gave wrong results when they were tried."""
+
+
+def folder(cache: Path) -> Path:
+    """The folder of this machine's kernels, made if need be.
+
+    A cache that cannot be written to (an image, a read-only system) is copied to a private
+    folder that goes when the process ends.
+
+    Raises:
+        PackageNotFoundError: a library is not installed.
+        OSError: there is no room at all.
+    """
+    own = cache / "kernels" / _digest()
+    try:
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=own):
+            return own
+    except OSError:
+        private = Path(tempfile.mkdtemp(prefix="ellesmere-kernels-"))
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
+        if own.is_dir():
+            shutil.copytree(own, private, dirs_exist_ok=True)
+        return private
+
+
+def ensure(kept: Path, threads: int) -> None:
+    """Return when the kernels for so many threads have been compiled and tried once.
+
+    Workers that start together wait for the one that compiles.
+
+    Raises:
+        CompilingFailed: with the last line that the compiling process wrote.
+    """
+    stamp = kept / f"tried-{'one' if threads == 1 else 'several'}"
+    if stamp.exists():
+        return
+    with _locked(kept / "lock"):
+        if stamp.exists():
+            return
+        _compile(kept, threads)
+        stamp.touch()
+
+
+def _compile(kept: Path, threads: int) -> None:
+    command = [sys.executable, "-m", "services.cpu_worker.compiling", str(kept), str(threads)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CompilingFailed(f"compiling took over {PATIENCE:g} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise CompilingFailed(f"compiling ended with code {done.returncode}: {last}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _digest() -> str:
+    """16 hex digits that change with the sources, the libraries, Python and the processor."""
+    found = hashlib.sha256(sys.version.encode())
+    for library in LIBRARIES:
+        found.update(f"{library} {metadata.version(library)}\n".encode())
+    for path in sorted(path for part in SOURCES for path in (HERE / part).glob("*.py")):
+        found.update(path.name.encode() + path.read_bytes())
+    found.update(_processor().encode())
+    return found.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the processor can do: its flags, or at least its architecture."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = (line for line in lines if line.startswith(("flags", "Features")))
+    return f"{platform.machine()} {platform.processor()} {next(flags, '')}"

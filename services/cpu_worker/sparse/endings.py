@@ -1,0 +1,35 @@
+"""What happens to a sum before it is written: the row's scale, its bias, the clip at zero."""
+
+from typing import Any
+
+from services.cpu_worker.simd.arithmetic import add, mul, rectified, splat
+from services.cpu_worker.simd.compiled import kernel
+
+# An ending is (scale, bias, relu): (rows,) or (0,) float32 twice, and a bool. An empty array means
+# that there is none, so that one compiled kernel serves every call.
+
+
+@kernel
+def ended(total: float, row: int, ending: Any) -> float:
+    """The result of a row whose sum is a number; NaN stays NaN."""
+    scale, bias, relu = ending
+    if scale.size:
+        total *= scale[row]
+    if bias.size:
+        total += bias[row]
+    if relu and total < 0:
+        total = total * 0  # keeps the type
+    return total
+
+
+@kernel
+def ended_tile(lanes: Any, total: Any, row: int, ending: Any) -> Any:
+    """The results of a row whose sums are a vector."""
+    scale, bias, relu = ending
+    if scale.size:
+        total = mul(total, splat(lanes, scale[row]))
+    if bias.size:
+        total = add(total, splat(lanes, bias[row]))
+    if relu:
+        total = rectified(total)
+    return total
