@@ -71,7 +71,8 @@ def without_runs(parts: Arrays, kind: TensorType) -> dict[str, Array]:
 
 def _ordered(parts: Arrays, kind: TensorType) -> "sparse.csr_array[np.int32]":
     """The matrix by rows whose values say where in the columns each element lies; linear time."""
+    rows, cols = kind.shape
     places: I32 = np.arange(parts["indices"].size, dtype=np.int32)
-    shape = tuple(size or 0 for size in kind.shape)
-    indices = parts["indices"].astype(np.int32, copy=False)
-    return sparse.csc_array((places, indices, parts["indptr"]), shape=shape).tocsr()
+    indices: I32 = parts["indices"].astype(np.int32, copy=False)
+    indptr: I32 = parts["indptr"].view(np.int32)
+    return sparse.csc_array((places, indices, indptr), shape=(rows or 0, cols or 0)).tocsr()

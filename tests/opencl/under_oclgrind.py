@@ -12,10 +12,12 @@ import numpy as np
 from services.gpu_worker import tuning
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.device import open_device
+from shared.operators import samples, sparse_cases
 from shared.operators.catalog import CATALOG
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Case, OperatorSpec
 
+GROUPS = 67  # columns of x: a group of 64 and a part of one
 MOST_ELEMENTS = 3000  # of all inputs of a case together: the simulator is slow
 
 
@@ -27,6 +29,16 @@ def cases(spec: OperatorSpec) -> Iterator[Case]:
         if kind not in seen and sum(t.size for t in case.inputs.values()) <= MOST_ELEMENTS:
             seen.add(kind)
             yield case
+    if spec.name.startswith("spmm"):
+        yield many_columns(spec)
+
+
+def many_columns(spec: OperatorSpec) -> Case:
+    """So few rows that there is room for more columns of x than a group has work-items."""
+    layout = spec.inputs[0].layout
+    rng = np.random.default_rng(2)
+    weight = sparse_cases.weight(rng, layout, 18, 21, 0.3)
+    return Case("many_columns", {"weight": weight, "x": samples.normal(rng, 21, GROUPS)})
 
 
 def run(backend: OpenCLBackend, spec: OperatorSpec, case: Case) -> None:

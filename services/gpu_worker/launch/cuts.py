@@ -46,11 +46,11 @@ def wide(tuning: Tuning, lines: int, n: int, vecs: tuple[int, ...]) -> Cut:
     """
     if uniform(tuning, n):
         vec = blocks.xrows(vecs, n // tuning.group)
-        defines = {"UNIFORM": 1, "VEC": vec} | blocks.alignment(tuning, n, vec)
+        defines = {"UNIFORM": 1, "VEC": vec, **blocks.alignment(tuning, n, vec)}
         return Cut(defines, lines * tuning.group, -(-n // (vec * tuning.group)))
     vec = blocks.xrows(vecs, n)
     span = _span(tuning.spans, -(-n // vec))
-    defines = {"VEC": vec, "SPAN": span} | blocks.alignment(tuning, n, vec)
+    defines = {"VEC": vec, "SPAN": span, **blocks.alignment(tuning, n, vec)}
     return Cut(defines, lines * -(-n // (vec * span)), 1)
 
 

@@ -8,7 +8,7 @@ from services.gpu_worker.launch import cuts, shape
 from services.gpu_worker.launch.call import Call
 from services.gpu_worker.launch.cuts import Cut
 from services.gpu_worker.programs import Defines
-from services.gpu_worker.residency import DeviceTensor
+from services.gpu_worker.resident import DeviceTensor
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
