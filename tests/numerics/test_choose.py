@@ -167,8 +167,8 @@ def test_without_any_use_only_the_conversion_counts() -> None:
 def test_what_hardly_beats_dense_loses_to_it() -> None:
     question = Question(ordinary(), columns=8, uses=1000)
 
-    assert chosen(question, constant(dense=1.0, csr=0.985)).layout is Layout.DENSE
-    assert chosen(question, constant(dense=1.0, csr=0.975)).layout is Layout.CSR
+    assert chosen(question, constant(dense=1.0, csr=0.96)).layout is Layout.DENSE
+    assert chosen(question, constant(dense=1.0, csr=0.94)).layout is Layout.CSR
 
 
 def test_a_matrix_without_zeros_stays_dense_where_dense_is_fastest() -> None:
