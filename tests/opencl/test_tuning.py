@@ -75,6 +75,13 @@ def test_an_operator_is_tuned_in_a_process_of_its_own(cache: Path, tmp_path: Pat
     assert entry.encode(found).decode() == answer["document"]
 
 
+@pytest.fixture
+def unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tuner in this process must not take over its logging."""
+    monkeypatch.setattr(tune.telemetry, "configure", lambda *service, **options: None)
+
+
+@pytest.mark.usefixtures("unlogged")
 def test_a_second_tuner_of_a_cache_is_told_to_wait(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +94,7 @@ def test_a_second_tuner_of_a_cache_is_told_to_wait(
     assert (code, error["code"]) == (1, "EL-1305")
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_an_operator_without_choices_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert tune.main(["--operator", "reshape"]) == 1
 
