@@ -4,7 +4,7 @@ An uploaded tensor may leave while no call reads it, and comes back when one doe
 made stays until it is released.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import prod
 
 import numpy as np
@@ -53,7 +53,8 @@ class Residency:
     def room(self, nbytes: int) -> Block:
         """A block that computations may write to at once; raises like `empty`."""
         block = self._block(nbytes)
-        self.transfers.settle([block])
+        if block.moved is not None:
+            self.transfers.settle([block])
         return block
 
     def view(self, tensor: DeviceTensor, kind: TensorType) -> DeviceTensor:
@@ -94,19 +95,20 @@ class Residency:
             del self._known[tensor.key]
         self._free(tensor)
 
-    def begin(self, tensors: Iterable[DeviceTensor]) -> None:
+    def begin(self, tensors: Collection[DeviceTensor]) -> None:
         """Before a call: pin what it reads, bring back what has left, wait for what still moves.
 
         Raises:
             OutOfDeviceMemory: the tensors of this call do not fit beside what cannot leave.
         """
-        read = [one for one in tensors if not one.released]
-        self._shelf.pin(one.key for one in read if one.key is not None)
-        for one in read:
-            if one.key is not None:
-                self._shelf.used(one.key, found=one.there)
-                self._bring(one, one.key)
-        self.transfers.settle(block for one in read for block in one.blocks())
+        kept = {one.key: one for one in tensors if one.key is not None and not one.released}
+        self._shelf.pin(kept)
+        for key, one in kept.items():
+            self._shelf.used(key, found=one.there)
+            self._bring(one, key)
+        moving = [block for one in tensors for block in one.blocks() if block.moved is not None]
+        if moving:
+            self.transfers.settle(moving)
 
     def end(self, tensors: Iterable[DeviceTensor]) -> None:
         """After a call, whatever became of it: no transfer overtakes its work on these."""
@@ -173,13 +175,11 @@ class Residency:
 
     def _block(self, nbytes: int) -> Block:
         """A block, also when others have to leave for it."""
-        self._device.limits.check_buffer(whole(nbytes))
-        self._reserve(nbytes)
         while True:
             try:
                 return self.memory.allocate(nbytes)
-            except OutOfDeviceMemory:  # the driver has less than it says
-                if not self._evict(nbytes):
+            except OutOfDeviceMemory:  # the cap, or the driver has less than it says
+                if not self._evict(self.memory.shortage(nbytes) or nbytes):
                     raise
 
     def _reserve(self, nbytes: int) -> None:

@@ -1,6 +1,5 @@
 """A tensor in device memory: its arrays are buffers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
@@ -87,9 +86,8 @@ class DeviceTensor:
             )
         raise ValueError(f"a tensor of shape {self.shape} is not on the device")
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> list[Block]:
         """Every block that it lies in."""
-        for part in self.parts.values():
-            yield part.block
-        for piece in self.pieces:
-            yield from piece.tensor.blocks()
+        if self.pieces:
+            return [block for piece in self.pieces for block in piece.tensor.blocks()]
+        return [part.block for part in self.parts.values()]

@@ -1,6 +1,6 @@
 """How the tensors that may leave the device were used, and what their comings and goings cost."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from shared.placement import residency as decisions
@@ -29,7 +29,7 @@ class Shelf:
         self._now = 0  # uploads and uses so far
         self._born = 0
         self._held: dict[int, Held] = {}
-        self._pinned: frozenset[int] = frozenset()
+        self._pinned: Collection[int] = ()
 
     def put(self, size: int, cost: float) -> int:
         """Take up a tensor; returns its key.
@@ -47,9 +47,9 @@ class Shelf:
         """The tensor was released."""
         self._held.pop(key, None)
 
-    def pin(self, keys: Iterable[int]) -> None:
+    def pin(self, keys: Collection[int]) -> None:
         """Until the next call of this, these stay."""
-        self._pinned = frozenset(keys)
+        self._pinned = keys
 
     def used(self, key: int, *, found: bool) -> None:
         """A call reads a tensor, which was on the device or has to be brought back first."""

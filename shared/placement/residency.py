@@ -29,7 +29,7 @@ class Held(NamedTuple):
 
     def read(self, now: int) -> "Held":
         """The same tensor after a use at tick `now`."""
-        return self._replace(used=now, period=max(now - self.used, 1))
+        return Held(self.key, self.size, self.cost, now, max(now - self.used, 1))
 
     def wait(self, now: int) -> int:
         """Ticks until it is expected to be read again, at least 1."""

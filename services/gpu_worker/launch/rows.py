@@ -14,7 +14,7 @@ from shared.tensors.layouts import Layout, TensorType
 
 def known(kind: TensorType) -> tuple[int, ...]:
     """The shape of something on the device, where no dimension is open."""
-    return tuple(size or 0 for size in kind.shape)
+    return tuple([size or 0 for size in kind.shape])
 
 
 def count(kind: TensorType) -> int:

@@ -32,7 +32,8 @@ def needed(call: Call) -> bool:
     """Whether an input lies in pieces, or an output will."""
     if any(tensor.pieces for tensor in call.inputs.values()):
         return True
-    return any(not _fits(call, kind) for kind in call.types.values())
+    limit = call.gpu.device.limits.buffer_bytes
+    return any(rows.nbytes(kind) > limit for kind in call.types.values())
 
 
 def launch(spec: OperatorSpec, call: Call, launcher: Launcher) -> None:
@@ -155,4 +156,4 @@ class _Ranges:
 
 def _fits(call: Call, kind: TensorType) -> bool:
     """Whether a dense tensor has room in one buffer."""
-    return whole(rows.nbytes(kind)) <= call.gpu.device.limits.buffer_bytes
+    return rows.nbytes(kind) <= call.gpu.device.limits.buffer_bytes
