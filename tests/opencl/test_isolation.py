@@ -12,6 +12,7 @@ from services.gpu_worker import selftest
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.isolation.backend import IsolatedBackend
 from services.gpu_worker.isolation.link import AREA, LARGE
+from shared.chassis.crosscheck import Crosscheck
 from shared.chassis.fitness import State
 from shared.contracts.errors import DeviceFailed, DeviceLost
 from shared.network import execute
@@ -77,14 +78,14 @@ def test_more_uploads_than_the_area_holds_do_not_overwrite_one_another(
     [
         (faults.ABORT, "SIGABRT"),
         (faults.SUICIDE, "SIGKILL"),
-        (faults.HANG, "did not answer within 2 s"),
+        (faults.HANG, "did not answer within 3 s"),
     ],
     ids=["abort", "kill", "hang"],
 )
 def test_a_fault_costs_one_batch_and_weights_are_given_to_the_next_child(
     device: object, cache: Path, fault: float, says: str
 ) -> None:
-    with opened(cache, device_patience=2.0) as backend:
+    with opened(cache, device_patience=3.0) as backend:
         loaded = execute.load(doubling(), backend)
         first = backend.keeper.pid
 
@@ -184,6 +185,25 @@ def test_a_device_that_breaks_while_it_is_waited_for_is_opened_anew(
 
         again(backend, without=first)
         assert loaded.run(row())["y"].values.tolist() == FOURFOLD
+
+
+def test_a_device_that_computes_wrongly_is_quarantined_and_stays_so(
+    device: object, cache: Path
+) -> None:
+    with opened(cache) as backend:
+        check = Crosscheck(backend.fitness)
+        loaded = execute.load(doubling(), backend)
+        first = backend.keeper.pid
+        inputs = row(faults.WRONG)
+
+        verdict = check.offer("a" * 64, loaded, inputs, loaded.run(inputs))
+        assert verdict is not None
+        wrong = verdict.result(timeout=30)
+        backend.keeper.condemn()
+        until(lambda: backend.keeper.pid not in (None, first))
+
+        assert wrong == "output 'y' is 100012 at (0, 3), not 12"  # 2 * 2 * 3, and 1e5 too much
+        assert backend.fitness.standing.state is State.QUARANTINED
 
 
 def test_a_call_that_does_not_fit_is_refused_here_without_the_child(

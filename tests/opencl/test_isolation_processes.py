@@ -14,6 +14,7 @@ from services.gpu_worker.isolation.backend import DeviceUnusable, IsolatedBacken
 from services.gpu_worker.isolation.restarts import HEALTHY, LONGEST, Restarts
 from services.gpu_worker.settings import GpuSettings
 from shared.chassis.fitness import Fitness, State
+from shared.contracts.errors import DeviceLost
 from shared.network import execute
 from tests.opencl import faults
 from tests.opencl.isolation_house import again, doubling, opened, row, until
@@ -68,6 +69,23 @@ def test_closing_leaves_no_child_and_no_thread(tmp_path: Path) -> None:
 
     assert not psutil.pid_exists(child)
     assert (me.num_fds(), set(threading.enumerate())) == before
+
+
+def test_closing_does_not_wait_for_a_call_that_hangs(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    with opened(tmp_path, "sleeping", device_patience=600.0) as backend:
+
+        def call() -> None:
+            with pytest.raises(DeviceLost):
+                backend.synchronize()
+            ended.set()
+
+        caller = threading.Thread(target=call)
+        caller.start()
+
+    assert ended.wait(10)
+    caller.join()
 
 
 def test_restarts_leak_neither_descriptors_nor_mappings_nor_memory(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from services.gpu_worker.isolation.restarts import Restarts
 from shared.chassis.fitness import Fitness, State
 from shared.contracts.errors import DeviceLost
 
+CLOSE_EVERY = 0.05  # [s] between two tries to end a child that may just be starting
 log = structlog.get_logger()
 
 
@@ -89,14 +90,13 @@ class Keeper:
         return link.pid if link else None
 
     def close(self) -> None:
-        """End the child and start no other."""
+        """End the child, whatever it does, and start no other."""
         self._closing.set()
-        with self._lock:
-            for link in (self._link, self._young):
+        while self._thread.is_alive():
+            for link in (self._link, self._young):  # no lock: a call may hold it for long
                 if link is not None:
                     link.kill()
-        if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_EVERY)
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[3]  # where `python -m services.<name>` finds the 
 AREA = 8 * 2**20  # [bytes] of shared memory each way; pages are taken as they are first written
 LARGE = AREA // 4  # [bytes] a larger tensor gets memory of its own
 BATCH = 32  # commands of one packet
+OPEN_SECONDS = 180.0  # [s] at least for opening: a new driver compiles every kernel
 END_SECONDS = 2.0  # [s] a child may take to end by itself
 
 
@@ -74,14 +75,14 @@ class Link:
         return self._process.pid
 
     def open(self, settings: str, patience: float) -> Ready | Unusable:
-        """Let the child open and prove its device; `patience` [s] also bounds every later answer.
+        """Let the child open and prove its device; every later answer has `patience` seconds.
 
         Raises:
             Gone: it ended, or took too long.
         """
-        self._patience = patience
-        self._channel.limit(patience)
+        self._allow(max(patience, OPEN_SECONDS))
         answer, _ = self.ask(Open(settings))
+        self._allow(patience)
         if not isinstance(answer, Ready | Unusable):
             raise self._ended(f"it began with {type(answer).__name__}")
         return answer
@@ -180,6 +181,10 @@ class Link:
             raise self._gave_up() from None
         except Closed as error:
             raise self._ended(str(error)) from None
+
+    def _allow(self, seconds: float) -> None:
+        self._patience = seconds
+        self._channel.limit(seconds)
 
     def _gave_up(self) -> Gone:
         self._hung = f"did not answer within {self._patience:g} s and was ended"
