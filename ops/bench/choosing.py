@@ -24,10 +24,11 @@ from shared.chassis import compute
 from shared.chassis.settings import CpuSettings
 from shared.operators import catalog
 from shared.sparse import candidates, choose, compressed, features
-from shared.sparse.candidates import DENSE, Candidate
+from shared.sparse.candidates import Candidate
 from shared.sparse.choose import Choice, Question
 from shared.sparse.features import Features
 from shared.sparse.trials import Answer, Trial
+from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor, dense
 
 RESULTS = Path(__file__).parent / "results" / "choosing.json"
@@ -134,7 +135,8 @@ def _measured(backend: CpuBackend, sample: variety.Sample, matrix: Tensor) -> li
     made = {candidate: _converted(matrix, candidate) for candidate in fitting}
     cases = []
     for columns in COLUMNS:
-        calls = {one: _call(backend, weight, columns) for one, (weight, _) in made.items()}
+        problem = _problem(matrix, columns)
+        calls = {one: _call(backend, weight, problem) for one, (weight, _) in made.items()}
         samples = _rounds(list(calls.values()))
         cases.append(
             {
@@ -162,10 +164,17 @@ def _converted(matrix: Tensor, candidate: Candidate) -> tuple[Tensor, float]:
     return made, median(taken)
 
 
-def _call(backend: CpuBackend, weight: Tensor, columns: int) -> Call:
-    """One product with everything resident, checked once against float64."""
+def _problem(matrix: Tensor, columns: int) -> tuple[F32, F32]:
+    """x (columns, cols), and what its product with the matrix is."""
     rng = np.random.default_rng(columns)
-    x = rng.standard_normal((columns, weight.shape[1]), dtype=np.float32)
+    x: F32 = rng.standard_normal((columns, matrix.shape[1]), dtype=np.float32)
+    whole = compressed.to_scipy(compressed.from_tensor(matrix))
+    return x, (whole @ x.T).T
+
+
+def _call(backend: CpuBackend, weight: Tensor, problem: tuple[F32, F32]) -> Call:
+    """One product with everything resident, checked once."""
+    x, expected = problem
     plain = weight.layout is Layout.DENSE
     spec = catalog.spec("gemm_f32" if plain else f"spmm_{weight.layout}")
     attributes = {} if plain else {"batch_first": True}
@@ -175,8 +184,7 @@ def _call(backend: CpuBackend, weight: Tensor, columns: int) -> Call:
         return backend.run(spec, inputs, attributes)
 
     y = backend.download(backend.run(spec, inputs, attributes)["y"]).values
-    whole = candidates.laid_out(weight, DENSE).values
-    np.testing.assert_allclose(y, x.astype(float) @ whole.T.astype(float), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-2)
     return call
 
 

@@ -68,7 +68,8 @@ def compress(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Compress a model, measure it, and keep it only if accuracy and objective hold.
 
-    A refusal is an answer with numbers, not an error.
+    A refusal is an answer with numbers, not an error. `prune` gives each layer the layout that was
+    fastest on the class that will serve it (with --objective size the smallest), or leaves it so.
     Example: ellesmere compress digits --method int8 --data held_out.npz
     """
     from ops.cli import bodies, records, remote
@@ -129,4 +130,14 @@ def _screen(record: "JobFinished") -> "RenderableType":
     shown.add_row("bytes", f"{verdict.baseline_bytes:,}", f"{verdict.bytes:,}")
     times = (verdict.baseline_seconds, verdict.seconds)
     shown.add_row(f"ms on {verdict.worker_class}", *(f"{time * MILLI:.3f}" for time in times))
-    return Group(verdict.reason, shown)
+    return Group(verdict.reason, shown, _layers(record))
+
+
+def _layers(record: "JobFinished") -> "RenderableType":
+    """What runs each layer now, and why."""
+    shown = columns("layer", "operator", "zeros", "why")
+    layers = record.report.get("layers")
+    for layer in layers if isinstance(layers, list) else ():
+        zeros = f"{layer['sparsity']:.0%}"
+        shown.add_row(layer["step"], layer["operator"], zeros, layer["reason"])
+    return shown

@@ -5,9 +5,10 @@ import io
 from rich.console import Console, RenderableType
 
 from ops.cli import session
+from ops.cli.compress import _screen
 from ops.cli.models import _details
-from shared.contracts.v1.jobs import BlobRef
-from shared.contracts.v1.models import Latency, ModelManifest, PortSignature, Variant
+from shared.contracts.v1.jobs import BlobRef, JobFinished, Status
+from shared.contracts.v1.models import Latency, ModelManifest, PortSignature, Variant, Verdict
 
 
 def shown(what: RenderableType, *, width: int) -> list[str]:
@@ -39,3 +40,20 @@ def test_measured_times_of_a_model_are_listed_by_class_and_batch() -> None:
 
     times = [line.partition(":")[0] for line in lines if "samples" in line]
     assert times == ["dense on cpu, batch 1", "dense on cpu, batch 64", "dense on gpu, batch 1"]
+
+
+def test_layers_of_a_compressed_model_are_listed_with_their_reasons() -> None:
+    layer = {"step": "wide", "operator": "spmm_sell", "sparsity": 0.9, "reason": "0.1 ms"}
+    verdict = Verdict(accepted=False, reason="refused: too slow").model_dump()
+    record = JobFinished(
+        job="j",
+        tenant="t",
+        kind="compress",
+        status=Status.SUCCEEDED,
+        report={"verdict": verdict, "layers": [layer]},
+    )
+
+    lines = shown(_screen(record), width=80)
+
+    assert lines[0] == "refused: too slow"
+    assert lines[-1].split() == ["wide", "spmm_sell", "90%", "0.1", "ms"]
