@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from ops.stack.broker import Broker
+from services.cpu_worker import engine
+from services.cpu_worker.engine import Engine
 from shared.bus.memory import MemoryBroker
+from shared.chassis.settings import CpuSettings
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,15 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def memory() -> MemoryBroker:
     """A broker in this process."""
     return MemoryBroker()
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Engine:
+    """Compiled kernels for one thread, from the folder that `make setup` filled."""
+    found = engine.start(CpuSettings().cache)
+    if not found.compiled:
+        pytest.skip(f"no compiled kernels: {found.reason}")
+    return found
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param in plain:
         made: Backend = plain[request.param]()
         return made
+    if request.param == "cpu_compiled":
+        return CpuBackend(request.getfixturevalue("kernels"))
     found: Backend = request.getfixturevalue("opencl")
     return found
 
@@ -70,7 +72,7 @@ def calls(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("spec", "backend", "case"), rows, indirect=["backend"])
 
 
-@calls("reference", "cpu", "opencl")
+@calls("reference", "cpu", "cpu_compiled", "opencl")
 def test_backend_answers_like_the_reference(
     spec: OperatorSpec, backend: Backend, case: Case
 ) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from services.cpu_worker.simd.arithmetic import add, mul, rectified, splat
 from services.cpu_worker.simd.compiled import kernel
 
@@ -10,7 +12,7 @@ from services.cpu_worker.simd.compiled import kernel
 
 
 @kernel
-def ended(total: float, row: int, ending: Any) -> float:
+def ended(total: Any, row: int, ending: Any) -> Any:
     """The result of a row whose sum is a number; NaN stays NaN."""
     scale, bias, relu = ending
     if scale.size:
@@ -18,7 +20,7 @@ def ended(total: float, row: int, ending: Any) -> float:
     if bias.size:
         total += bias[row]
     if relu and total < 0:
-        total = total * 0  # keeps the type
+        total = np.float32(0)
     return total
 
 

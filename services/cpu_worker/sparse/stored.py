@@ -95,24 +95,25 @@ def blocks(tensor: Tensor) -> Blocks:
 
 
 def _cut(held: Blocks) -> Blocks:
-    """Cut blocks into squares of 16, the rows of a block one below the other."""
-    (height, width), count = held.block, held.indices.size
+    """Cut blocks into squares of 16, and leave out those that lie wholly beyond the matrix."""
+    (rows, cols), (height, width), count = held.shape, held.block, held.indices.size
     down, across = height // SIDE, width // SIDE
-    line = np.repeat(np.arange(held.indptr.size - 1), np.diff(held.indptr))
-    squares = held.values.reshape(count, down, SIDE, across, SIDE).swapaxes(2, 3)
-    lines = line[:, np.newaxis] * down + np.arange(down)  # (blocks, down)
-    order = np.argsort(np.repeat(lines.reshape(-1), across), kind="stable")
+    of_block = np.repeat(np.arange(held.indptr.size - 1), np.diff(held.indptr))
+    lines = of_block[:, np.newaxis, np.newaxis] * down + np.arange(down)[:, np.newaxis]
     places = held.indices[:, np.newaxis, np.newaxis] * across + np.arange(across)
-    columns = np.broadcast_to(places, (count, down, across)).reshape(-1)
-    scale = np.repeat(held.scale, down * across)
-    counts = np.bincount(lines.reshape(-1), minlength=(held.indptr.size - 1) * down) * across
+    whole = (count, down, across)
+    line, place = (np.broadcast_to(part, whole).reshape(-1) for part in (lines, places))
+    inside = np.flatnonzero((line * SIDE < rows) & (place * SIDE < cols))
+    kept = inside[np.argsort(line[inside], kind="stable")]
+    counts = np.bincount(line[kept], minlength=-(-rows // SIDE))
+    squares = held.values.reshape(count, down, SIDE, across, SIDE).swapaxes(2, 3)
     return Blocks(
         held.shape,
         (SIDE, SIDE),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-        columns[order].astype(np.int32),
-        squares.reshape(-1, SIDE * SIDE)[order].reshape(-1),
-        scale[order] if scale.size else NONE,
+        place[kept].astype(np.int32),
+        squares.reshape(-1, SIDE * SIDE)[kept].reshape(-1),
+        held.scale[kept // (down * across)] if held.scale.size else NONE,
     )
 
 
