@@ -14,7 +14,7 @@ from shared.contracts.v1.jobs import CompressBody, InferBody
 from shared.contracts.v1.workers import LayoutTrials, WorkerCard
 from shared.network import artifact
 from shared.network.graph import Network
-from shared.sparse import candidates, features, trials
+from shared.sparse import candidates, choose, features, trials
 from shared.sparse.candidates import EVERY, Candidate
 from shared.sparse.choose import Question
 from shared.sparse.convert import to_csr
@@ -22,7 +22,8 @@ from shared.sparse.trials import Answer, Failure, Trial
 from shared.tensors import layouts
 from shared.tensors.layouts import Layout, Tensor
 from tests.network.networks import mlp
-from tests.services.test_compressor_jobs import LABELS, House, X, network, opened
+from tests.services.onnx_files import file, node
+from tests.services.test_compressor_jobs import LABELS, WIDE, House, X, network, opened
 
 ANY = CompressBody(model="net", method="prune", objective="latency", max_accuracy_drop=1.0)
 SMALL = ANY.model_copy(update={"objective": "size"})
@@ -42,6 +43,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return Trial(told.get(self.candidate.layout.value, 1.0), 0.0)
 
     monkeypatch.setattr(laying._Trials, "answer", answer)
+    monkeypatch.setattr(choose, "TRIED", len(EVERY))
     return told
 
 
@@ -216,6 +218,26 @@ async def test_narrow_values_are_stored_when_asked_for(
         held = artifact.unpack(await house.bus.get_blob(variant.artifact))
         assert "f16" in {weight.dtype.value for weight in held.weights.values()}
         assert all(name == "dense" or name.endswith("f16") for name in layers["wide"]["times"])
+
+
+async def test_values_that_f16_cannot_hold_leave_a_layer_dense_whatever_is_remembered(
+    memory: MemoryBroker, times: dict[str, float]
+) -> None:
+    times |= {"csr": 1e-4}
+    narrow = SMALL.model_copy(update={"values": "f16"})
+    nodes = [node("MatMul", ["x", "w"], ["y"], name="wide")]
+    async with opened(memory) as house:
+        await house.load(network())
+        await compressed(house, narrow)  # leaves trials of f16 for the class
+        loud = file(nodes, {"w": WIDE * 1e5}, x=("batch", 64)).SerializeToString()
+        await house.load(loud, model="loud")
+
+        report, layers = await compressed(house, narrow.model_copy(update={"model": "loud"}))
+
+        assert report["accepted"] is False
+        assert layers["wide"]["operator"] == "gemm_f32"
+        assert "what was remembered is not used: value" in layers["wide"]["reason"]
+        assert "is outside f16" in layers["wide"]["reason"]
 
 
 # A call of a trial
