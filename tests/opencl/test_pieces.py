@@ -15,10 +15,10 @@ from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Attributes, Tensors
 from shared.quantization import affine
-from shared.quantization.scheme import INT8_PER_CHANNEL
-from shared.sparse import compressed
+from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
+from shared.sparse import compressed, convert
 from shared.tensors.dtypes import Dtype
-from shared.tensors.layouts import Tensor, dense
+from shared.tensors.layouts import Layout, Tensor, dense
 
 BUFFER = 2**16  # [bytes]
 RNG = np.random.default_rng(5)
@@ -116,6 +116,32 @@ def test_quantized_products_of_pieces(narrow: OpenCLBackend, shape: tuple[int, i
     counted = compare(narrow, "gemm_i8", {"x": normal(n, k), "weight": weight}, {})
 
     assert max(counted.values()) > 1
+
+
+@pytest.mark.parametrize("x_bits", [8, 32])
+@pytest.mark.parametrize("shape", [(3, 64, 4001), (600, 64, 30), (600, 64, 4001)])
+def test_products_with_four_bit_weights_in_pieces(
+    narrow: OpenCLBackend, shape: tuple[int, int, int], x_bits: int
+) -> None:
+    n, k, m = shape
+    weight = affine.quantize(normal(m, k).values, int4_per_group(32))
+
+    counted = compare(narrow, "gemm_i4", {"x": normal(n, k), "weight": weight}, {"x_bits": x_bits})
+
+    assert max(counted.values()) > 1
+
+
+@pytest.mark.parametrize("layout", sorted({Layout.SELL, Layout.CSC, Layout.BITMASK}))
+def test_other_sparse_products_take_a_batch_in_pieces(
+    narrow: OpenCLBackend, layout: Layout
+) -> None:
+    weight = convert.to_layout(sparse(90, 50, 0.1), layout)
+
+    counted = compare(
+        narrow, f"spmm_{layout}", {"weight": weight, "x": normal(700, 50)}, {"batch_first": True}
+    )
+
+    assert counted["x"] > 1
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])

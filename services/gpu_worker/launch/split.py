@@ -25,7 +25,9 @@ Operands = dict[str, DeviceTensor]  # by port
 MAPS = frozenset(
     ("relu", "sigmoid", "tanh", "copy", "clip", "cast", "softmax", "add", "mul", "lif_step")
 )
-PRODUCTS = frozenset(("gemm_f32", "gemm_i8", "gemm_i4", "spmm_csr"))
+GEMMS = ("gemm_f32", "gemm_i8", "gemm_i4")
+SPMMS = ("spmm_csr", "spmm_csc", "spmm_block", "spmm_sell", "spmm_nm", "spmm_bitmask")
+PRODUCTS = frozenset((*GEMMS, *SPMMS))
 
 
 def needed(call: Call) -> bool:
