@@ -7,15 +7,19 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from services.gpu_worker.isolation.backend import DeviceUnusable, IsolatedBackend
+from services.gpu_worker.isolation.link import AREA
 from services.gpu_worker.isolation.restarts import HEALTHY, LONGEST, Restarts
 from services.gpu_worker.settings import GpuSettings
 from shared.chassis.fitness import Fitness, State
 from shared.contracts.errors import DeviceLost
 from shared.network import execute
+from shared.tensors import layouts
+from shared.tensors.layouts import Tensor
 from tests.opencl import faults
 from tests.opencl.isolation_house import again, doubling, opened, row, until
 
@@ -105,6 +109,21 @@ def test_restarts_leak_neither_descriptors_nor_mappings_nor_memory(tmp_path: Pat
         assert len(backend._live) == 1  # the weight alone
 
 
+def test_large_tensors_leave_no_descriptor_and_no_memory_on_either_side(tmp_path: Path) -> None:
+    with opened(tmp_path, "reference") as backend:
+        child = psutil.Process(backend.keeper.pid)
+        large = layouts.dense(np.ones(2 * AREA, np.uint8))
+        _there_and_back(backend, large)
+        before = _held(), child.num_fds(), _shared(child.pid)
+
+        for _ in range(5):
+            _there_and_back(backend, large)
+
+        (descriptors, mappings, _), *_ = before
+        assert _held()[:2] == (descriptors, mappings)
+        assert (child.num_fds(), _shared(child.pid)) == before[1:]
+
+
 def test_a_device_that_always_takes_its_process_along_is_given_up(tmp_path: Path) -> None:
     settings = GpuSettings(cache=tmp_path, device_failures=2)
     backend = IsolatedBackend(settings, opener=f"{faults.HERE}:never")
@@ -175,8 +194,20 @@ def _die(backend: IsolatedBackend) -> None:
     again(backend, without=pid)
 
 
+def _there_and_back(backend: IsolatedBackend, tensor: Tensor) -> None:
+    resident = backend.upload(tensor)
+    back = backend.download(resident)
+    backend.release(resident)
+    backend.synchronize()
+    assert back.values[-1] == tensor.values[-1]
+
+
+def _shared(pid: int) -> int:
+    """Mappings of shared memory of a process."""
+    return Path(f"/proc/{pid}/maps").read_text().count("memfd:ellesmere")
+
+
 def _held() -> tuple[int, int, int]:
     """Descriptors, mappings of shared memory, resident bytes of this process."""
     me = psutil.Process()
-    mapped = Path("/proc/self/maps").read_text().count("memfd:ellesmere")
-    return me.num_fds(), mapped, me.memory_info().rss
+    return me.num_fds(), _shared(me.pid), me.memory_info().rss

@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> None:
     socket, inbox, outbox, parent = map(int, arguments[:4])
     leash(parent)
     faulthandler.enable()  # an abort says where it came from, in the worker's log
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # and leaves no image of a card's memory
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which ends us in time
         signal.signal(number, signal.SIG_IGN)
     channel = Channel.inherited(socket)
