@@ -46,6 +46,7 @@ class Tuning:
             *self.row_batches,
             self.columns_from,
             *self.column_vecs,
+            *(vec * (span - 1) + 1 for vec in self.column_vecs for span in self.spans),
             self.tile_from or 1,
         }
         return tuple(sorted(starts))
