@@ -26,7 +26,8 @@ class Bucket(StrEnum):
     """Key-value buckets."""
 
     WORKERS = "el_workers"  # <worker> -> WorkerCard, lives 3 s
-    # model.<name> -> Route; device.<class> -> DeviceProfile; layouts.<class> -> LayoutTrials
+    # model.<name> -> Route; device.<class> -> DeviceProfile; layouts.<class> -> LayoutTrials;
+    # tuned.<key> -> launch settings of a device, read by its workers alone
     ROUTES = "el_routes"
     MODELS = "el_models"  # <model> -> ModelManifest
     CONTROL = "el_ctl"  # cancel.<job>
