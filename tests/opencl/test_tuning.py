@@ -33,7 +33,6 @@ from shared.contracts.errors import DeviceFailed
 from shared.operators import catalog
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
-from tests.opencl import recorded
 
 ROOT = Path(__file__).parents[2]
 GEMM, RELU = problems.of("gemm_f32")[1], problems.of("relu")[0]
@@ -323,29 +322,6 @@ def test_the_probe_tells_a_wrong_kernel_from_one_that_is_refused(
     assert (kernels["add"]["built"], kernels["add"]["right"]) == (True, False)
     assert "not [" in kernels["add"]["reason"]
     assert (kernels["clip"]["built"], kernels["clip"]["reason"]) == (False, "a group of 512")
-
-
-@pytest.mark.parametrize("start", [CARD, PROCESSOR], ids=["card", "processor"])
-@pytest.mark.parametrize("operator", [s.name for s in catalog.CATALOG if problems.of(s.name)])
-def test_every_value_of_the_space_comes_to_a_launch(operator: str, start: Tuning) -> None:
-    for problem in problems.of(operator):
-        assert recorded.launches(problem, start)
-        for each in space.of(operator).fields:
-            for value in each.candidates(start):
-                values = space.without_defaults(start, {each.name: value})
-                if space.refuses(operator, start, values) is None:
-                    assert recorded.launches(problem, space.applied(start, values))
-
-
-@pytest.mark.parametrize("operator", [s.name for s in catalog.CATALOG if problems.of(s.name)])
-def test_no_field_of_a_space_is_idle_on_a_card(operator: str) -> None:
-    for each in space.of(operator).fields:
-        made = {
-            str(recorded.launches(problem, space.applied(CARD, {each.name: value})))
-            for problem in problems.of(operator)
-            for value in each.candidates(CARD)
-        }
-        assert len(made) > len(problems.of(operator)) or len(each.candidates(CARD)) == 1, each.name
 
 
 def test_a_search_is_told_apart_by_what_it_launches(backend: OpenCLBackend) -> None:

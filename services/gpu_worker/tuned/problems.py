@@ -33,7 +33,7 @@ DEPTH = 64  # columns of the factors of a sampled product
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One call to measure; its tensors are made when they are needed."""
 
