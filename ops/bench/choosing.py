@@ -32,10 +32,10 @@ from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor, dense
 
 RESULTS = Path(__file__).parent / "results" / "choosing.json"
-COLUMNS = (1, 64)  # of x
-TRIAL_ROUNDS, ROUNDS = 3, 8  # clean ones; the last are hindsight
+COLUMNS = (1, 8, 64)  # of x
+TRIAL_ROUNDS, ROUNDS = 3, 12  # clean ones; the last are hindsight
 TRIES = 40  # rounds of a matrix at most
-SAMPLE_SECONDS = 3e-3  # of one sample: the median of as many calls as that takes
+SAMPLE_SECONDS = 2e-3  # of one sample: the median of as many calls as that takes
 CALLS = range(3, 101)
 CONVERSIONS = 3  # timed conversions
 USES = 100_000  # of a layer that is served
@@ -161,7 +161,7 @@ def _converted(matrix: Tensor, candidate: Candidate) -> tuple[Tensor, float]:
         started = time.perf_counter()
         made = candidates.laid_out(matrix, candidate)
         taken.append(time.perf_counter() - started)
-    return made, median(taken)
+    return made, _short(median(taken))
 
 
 def _problem(matrix: Tensor, columns: int) -> tuple[F32, F32]:
@@ -218,7 +218,12 @@ def _seconds(call: Call, count: int) -> float:
         started = time.perf_counter()
         call()
         taken.append(time.perf_counter() - started)
-    return median(taken)
+    return _short(median(taken))
+
+
+def _short(seconds: float) -> float:
+    """Four digits: no clock here gives more."""
+    return float(f"{seconds:.4g}")
 
 
 if __name__ == "__main__":

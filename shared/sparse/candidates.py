@@ -62,13 +62,13 @@ class Ranked:
 
 # Fitted to ops/bench/results/choosing.json; they rank, no more.
 CPU: Mapping[Layout, Rate] = {
-    Layout.DENSE: Rate(0.6e-10, 1.1e-11, 9e-9),
-    Layout.CSR: Rate(1.4e-10, 2.0e-11, 1.6e-9),
-    Layout.CSC: Rate(1.6e-10, 2.0e-11, 1.8e-8),
-    Layout.SELL: Rate(1.45e-10, 2.0e-11, 2.0e-8),
-    Layout.BITMASK: Rate(1.5e-10, 2.0e-11, 2.4e-8),
-    Layout.BLOCK: Rate(0.8e-10, 1.1e-11, 5.6e-8),
-    Layout.NM: Rate(1.8e-10, 3.2e-11, 5.0e-8),
+    Layout.DENSE: Rate(1.7e-10, 1.4e-11, 8e-9),
+    Layout.CSR: Rate(2.4e-10, 3.4e-11, 1.4e-9),
+    Layout.CSC: Rate(2.5e-10, 3.4e-11, 1.7e-8),
+    Layout.SELL: Rate(2.3e-10, 3.3e-11, 1.8e-8),
+    Layout.BITMASK: Rate(2.45e-10, 3.4e-11, 2.2e-8),
+    Layout.BLOCK: Rate(1.8e-10, 1.5e-11, 5.7e-8),
+    Layout.NM: Rate(2.8e-10, 3.8e-11, 5.4e-8),
 }
 DENSE = Candidate(Layout.DENSE)
 _PATTERNS = tuple((n, m) for m in features.GROUPS for n in range(1, m // 2 + 1))

@@ -153,14 +153,17 @@ def test_compression_is_accepted_when_it_holds_and_refused_when_it_does_not(
 
     kept = verdict("--method", "int8", "--max-drop", "0.1")
     refused = verdict("--method", "prune_csr", "--sparsity", "0.98", "--max-drop", "0.01")
+    laid = verdict("--method", "prune", "--values", "f16", "--max-drop", "1.0")
     shown = processes.command("model", "show", model, "--json", address=stack.grpc)
 
     assert kept["accepted"]
     assert kept["bytes"] < kept["baseline_bytes"] / 3
     assert not refused["accepted"]
     assert refused["accuracy"] < refused["baseline_accuracy"] - 0.01
+    assert laid["accepted"]
+    assert laid["bytes"] < laid["baseline_bytes"] / 4
     variants = [item["name"] for item in json.loads(shown.stdout)["variants"]]
-    assert variants == ["dense", "int8"]
+    assert variants == ["dense", "int8", "pruned90-f16"]
 
 
 def test_failed_job_leaves_with_code_1_and_its_reason(stack: Running, tmp_path: Path) -> None:
