@@ -6,8 +6,10 @@ import pytest
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.memory import OutOfDeviceMemory
 from services.gpu_worker.resident import DeviceTensor
+from shared.network import artifact, execute
 from shared.operators.catalog import spec
 from shared.tensors.layouts import Tensor, dense
+from tests.network.networks import mlp
 
 WIDTH = 256
 WEIGHT_BYTES = WIDTH * WIDTH * 4  # a quarter of the small device, and its largest buffer
@@ -148,3 +150,15 @@ def test_a_call_that_does_not_fit_throws_nobody_out_in_vain(small: OpenCLBackend
     assert a.there
     assert c.there
     assert len(made) == 2
+
+
+def test_weights_of_an_artifact_leave_without_being_read_back(small: OpenCLBackend) -> None:
+    stored = artifact.pack(mlp((256, 256, 256, 256, 256), ("dense",) * 4))
+    loaded = execute.load(artifact.unpack(stored), small)  # 1 MiB of weights into 1 MiB
+    x = np.ones((1, 256), np.float32)
+
+    for _ in range(3):
+        loaded.run({"x": dense(x)})
+
+    assert small.traffic.evictions > 0
+    assert small.traffic.bytes_down == 3 * x.nbytes  # the results alone
