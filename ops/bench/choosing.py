@@ -56,7 +56,7 @@ def main() -> None:
     found: dict[str, object] = {
         "machine": machine.facts(),
         "device": processor.device(),
-        "driver": f"{processor.driver()}, {started.libraries}",
+        "driver": processor.driver(started),
         "threads": started.threads,
         "trial_rounds": TRIAL_ROUNDS,
         "cases": cases,
