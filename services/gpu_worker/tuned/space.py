@@ -174,7 +174,9 @@ SPACES: dict[str, Space] = {
         telling=("batch_first",),
         registers=_tall_blocks,
     ),
-    "sddmm_csr": Space(_fields("lanes_per_row", "vec", "words", "aligned")),
+    "sddmm_csr": Space(
+        (*_fields("lanes_per_row", "words", "aligned"), replace(_BY_NAME["vec"], processor=(4, 16)))
+    ),
     **dict.fromkeys(
         ("softmax", "reduce_sum", "reduce_mean", "reduce_max"), Space(_fields("lanes"))
     ),
