@@ -33,11 +33,12 @@ from shared.tensors.layouts import Layout, Tensor, dense
 
 RESULTS = Path(__file__).parent / "results" / "choosing.json"
 COLUMNS = (1, 8, 64)  # of x
-TRIAL_ROUNDS, ROUNDS = 3, 12  # clean ones; the last are hindsight
-TRIES = 40  # rounds of a matrix at most
+TRIAL_ROUNDS, ROUNDS = 5, 15  # clean ones; the last are hindsight
+TRIES = 50  # rounds of a matrix at most
 SAMPLE_SECONDS = 2e-3  # of one sample: the median of as many calls as that takes
 CALLS = range(3, 101)
 CONVERSIONS = 3  # timed conversions
+MICRO = 1e-6
 USES = 100_000  # of a layer that is served
 Call = Callable[[], object]
 Case = Mapping[str, object]
@@ -105,13 +106,13 @@ def choice_of(case: Case, uses: int) -> Choice:
 def trial_of(case: Case, candidate: Candidate) -> Answer:
     """What a trial of a candidate would have told."""
     held = _mapping(case, "times")[candidate.name]
-    return Trial(median(held["samples"][:TRIAL_ROUNDS]), held["conversion_s"])
+    return Trial(MICRO * median(held["samples_us"][:TRIAL_ROUNDS]), held["conversion_s"])
 
 
 def hindsight(case: Case, uses: int) -> dict[str, float]:
     """Total seconds of every candidate by name, from the rounds that no trial saw."""
     return {
-        name: held["conversion_s"] + uses * median(held["samples"][TRIAL_ROUNDS:])
+        name: held["conversion_s"] + uses * MICRO * median(held["samples_us"][TRIAL_ROUNDS:])
         for name, held in _mapping(case, "times").items()
     }
 
@@ -145,7 +146,7 @@ def _measured(backend: CpuBackend, sample: variety.Sample, matrix: Tensor) -> li
                 "columns": columns,
                 "features": asdict(seen),
                 "times": {
-                    one.name: {"conversion_s": made[one][1], "samples": taken}
+                    one.name: {"conversion_s": made[one][1], "samples_us": taken}
                     for one, taken in zip(calls, samples, strict=True)
                 },
             }
@@ -189,7 +190,7 @@ def _call(backend: CpuBackend, weight: Tensor, problem: tuple[F32, F32]) -> Call
 
 
 def _rounds(calls: Sequence[Call]) -> list[list[float]]:
-    """Seconds of each call in clean rounds over all of them, after one that only warms up.
+    """Microseconds of each call in clean rounds over all of them, after one that only warms up.
 
     Raises:
         RuntimeError: neighbours left no clean round.
@@ -202,7 +203,7 @@ def _rounds(calls: Sequence[Call]) -> list[list[float]]:
         if steal.clean:
             kept.append(taken)
         if len(kept) == ROUNDS:
-            return [list(samples) for samples in zip(*kept, strict=True)]
+            return [[_short(each / MICRO) for each in column] for column in zip(*kept, strict=True)]
     raise RuntimeError(f"{len(kept)} of {TRIES} rounds were free of steal, {ROUNDS} are needed")
 
 
@@ -218,12 +219,12 @@ def _seconds(call: Call, count: int) -> float:
         started = time.perf_counter()
         call()
         taken.append(time.perf_counter() - started)
-    return _short(median(taken))
+    return median(taken)
 
 
-def _short(seconds: float) -> float:
+def _short(time_: float) -> float:
     """Four digits: no clock here gives more."""
-    return float(f"{seconds:.4g}")
+    return float(f"{time_:.4g}")
 
 
 if __name__ == "__main__":
