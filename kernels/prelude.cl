@@ -3,7 +3,8 @@
 //
 // Tiles (TILED 1) stage DEPTH columns of x and W in local memory; a work-item owns 4 rows x (4 + 4)
 // columns of y. Blocks (TILED 0) read straight from memory; a block is XROWS x WROWS outputs.
-// The including file defines DEPTH, and FINISH(sum, row, col): write one output if it exists.
+// The including file defines DEPTH, and, where more than a bias and relu is left to do,
+// FINISH(sum, row, col): write one output if it exists.
 #ifndef TILED
 #define TILED 1  // 1 builds the kernel of tiles, 0 the one of blocks, whose name ends in _rows
 #endif
@@ -27,6 +28,18 @@
 #endif
 #ifndef WROWS
 #define WROWS 2  // rows of W per block
+#endif
+
+#ifndef FINISH
+#define FINISH(sum, row, col) finish(sum, row, col, n, m, relu, bias, y)
+
+static void finish(float sum, const int row, const int col, const int n, const int m,
+                   const int relu, __global const float* bias, __global float* y)
+{
+    if (row >= n || col >= m) return;
+    if (bias) sum += bias[col];
+    y[row * m + col] = relu && sum < 0.0f ? 0.0f : sum;
+}
 #endif
 
 #if TILED

@@ -13,16 +13,7 @@
 #ifndef DEPTH
 #define DEPTH 16  // columns of x and W staged at a time; local bytes: DEPTH * (tile rows + cols + 8) * 4
 #endif
-#define FINISH(sum, row, col) finish(sum, row, col, n, m, relu, bias, y)
 #include "prelude.cl"
-
-static void finish(float sum, const int row, const int col, const int n, const int m,
-                   const int relu, __global const float* bias, __global float* y)
-{
-    if (row >= n || col >= m) return;
-    if (bias) sum += bias[col];
-    y[row * m + col] = relu && sum < 0.0f ? 0.0f : sum;
-}
 
 #if TILED
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))

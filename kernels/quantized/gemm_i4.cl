@@ -32,16 +32,7 @@
 #if ROUND
 #include "int4_prepare.cl"
 #else
-#define FINISH(sum, row, col) finish(sum, row, col, n, m, relu, bias, y)
 #include "prelude.cl"
-
-static void finish(float sum, const int row, const int col, const int n, const int m,
-                   const int relu, __global const float* bias, __global float* y)
-{
-    if (row >= n || col >= m) return;
-    if (bias) sum += bias[col];
-    y[row * m + col] = relu && sum < 0.0f ? 0.0f : sum;
-}
 
 // The q-th word of four; q is known when the loop over it is unrolled.
 static uint word_of(const uint4 words, const int q)
