@@ -1,4 +1,4 @@
-"""Results of the product benchmarks as tables; ``python -m ops.bench.tables sparse`` prints one.
+"""Results of the product benchmarks as pages; ``python -m ops.bench.tables`` writes them.
 
 Every figure is read from a results file; a cell without a clean sample says so with a dash.
 """
@@ -12,10 +12,13 @@ from statistics import median
 from ops.bench import comparison, modelled
 from ops.bench import kernels as kernels_bench
 from ops.bench import sparse as sparse_bench
+from ops.bench.turns import ROOT
 
 Calls = Mapping[str, Mapping[str, object]]
 RIVALS = ("numpy dense", "scipy csr", "mkl csr", "torch csr")
 OURS = ("csr f32", "csr f32 short", "csr f16", "csr i8", "block f32", "block f16", "block i8")
+EXCERPT = tuple(f"{n} 90% {columns}" for n in (4096, 8192) for columns in (1, 8, 64))
+EXCERPT_RIVALS = ("numpy dense", "scipy csr", "torch csr")
 DASH = "–"
 
 
@@ -44,6 +47,17 @@ def sparse(found: Mapping[str, object]) -> str:
         _footer(found),
     ]
     return "\n\n".join(parts)
+
+
+def summary(found: Mapping[str, object]) -> str:
+    """An excerpt of `sparse`: how many times as fast as MKL's CSR everybody is at 90 % zeros."""
+    rows = [["n, zeros, columns", "mkl csr [µs]", "numpy dense", "scipy csr", "torch csr", *OURS]]
+    for name, calls in _cases(found).items():
+        if name in EXCERPT:
+            names = [*(f"peers/{c}" for c in EXCERPT_RIVALS), *(f"ours/{c}" for c in OURS)]
+            cells = [_ratio(calls, "peers/mkl csr", call) for call in names]
+            rows.append([name, _micro(calls, "peers/mkl csr"), *cells])
+    return f"{_markdown(rows)}\n\n{_footer(found)}"
 
 
 def kernels(found: Mapping[str, object]) -> str:
@@ -161,11 +175,37 @@ def _footer(found: Mapping[str, object]) -> str:
     )
 
 
-TABLES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path]] = {
-    "sparse": (sparse, sparse_bench.RESULTS),
-    "kernels": (kernels, kernels_bench.RESULTS / "kernels-pocl.json"),
+DOCS = ROOT / "ops/docs"
+PAGES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path, Path, str]] = {
+    "sparse": (
+        sparse,
+        sparse_bench.RESULTS,
+        DOCS / "sparse-speed.md",
+        "# Sparse products on the CPU\n\n`ellesmere bench sparse`: square matrices, float32 x, two "
+        "threads, every side in turns within one run. `short` has 16-bit indices, as f16 and i8 "
+        "have; `block` is 16 × 16 on a matrix whose blocks are zero at the same share.",
+    ),
+    "kernels": (
+        kernels,
+        kernels_bench.RESULTS / "kernels-pocl.json",
+        DOCS / "kernel-speed.md",
+        "# OpenCL products\n\n`ellesmere bench kernels`: weights, x and y stay on the device; a "
+        "call runs one product and waits for it. The rival of sparse products is ViennaCL's CSR, "
+        "that of dense ones CLBlast. The device is PoCL, that is, a CPU.",
+    ),
 }
 
+
+def page(name: str) -> str:
+    """The whole page of a benchmark, made from its committed results."""
+    table, results, _, head = PAGES[name]
+    raw = results.relative_to(ROOT)
+    body = table(json.loads(results.read_text()))
+    return f"{head}\n\n{body}\n\nRaw samples: [{raw}](../../{raw}). {SOURCE}\n"
+
+
+SOURCE = "This page is printed by `python -m ops.bench.tables`; a test compares."
+
 if __name__ == "__main__":
-    table, path = TABLES[sys.argv[1]]
-    sys.stdout.write(table(json.loads(path.read_text())) + "\n")
+    for wanted in sys.argv[1:] or PAGES:
+        PAGES[wanted][2].write_text(page(wanted))
