@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-LEAST_SECONDS = 0.04  # of one sample: /proc/stat counts steal in ticks of 10 ms
+LEAST_SECONDS = 0.03  # of one sample: /proc/stat counts steal in ticks of 10 ms
+PAUSE = 0.01  # [s] before a sample: threads of the side before may still spin
 MOST_CALLS = 2000
 
 Call = Callable[[], object]
@@ -54,6 +55,8 @@ def sample(call: Call, count: int | None) -> dict[str, float]:
         call()
         once = max(time.perf_counter() - started, 1e-7)
         count = min(max(int(LEAST_SECONDS / once), 1), MOST_CALLS)
+    time.sleep(PAUSE)
+    call()  # wakes our own threads and warms the caches
     started = time.perf_counter()
     for _ in range(count):
         call()

@@ -12,8 +12,8 @@ from statistics import median
 from ops.bench import machine
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 7  # clean samples wanted of each call
-TRIES = 21  # samples taken at most
+ROUNDS = 11  # clean samples wanted of each call
+TRIES = 30  # samples taken at most
 
 
 @dataclass(frozen=True, slots=True)
