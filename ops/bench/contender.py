@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-LEAST_SECONDS = 0.03  # of one sample: /proc/stat counts steal in ticks of 10 ms
-PAUSE = 0.01  # [s] before a sample: threads of the side before may still spin
+LEAST_SECONDS = 0.025  # of one sample: /proc/stat counts steal in ticks of 10 ms
+PAUSE = 0.02  # [s] before a sample: threads of the side before may still spin
 MOST_CALLS = 2000
 
 Call = Callable[[], object]

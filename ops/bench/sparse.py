@@ -19,6 +19,7 @@ from ops.bench.turns import ROOT, Side
 RESULTS = Path(__file__).parent / "results" / "sparse.json"
 PEERS = ROOT / ".bench/sparse"
 PACKAGES = ("numpy==2.4.6", "scipy==1.17.1", "mkl==2026.2.0", "torch==2.13.0")
+PEER_NAMES = ("numpy", "scipy", "mkl", "torch")
 THREADS = 2
 SIZES, SPARSITIES, COLUMNS = (1024, 4096, 8192), (0.8, 0.9, 0.95, 0.99), (1, 8, 64)
 PROBLEMS = (
@@ -30,7 +31,10 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": str(THREADS),
     "MKL_NUM_THREADS": str(THREADS),
     "NUMBA_NUM_THREADS": str(THREADS),
-    "KMP_BLOCKTIME": "1",  # [ms] a pool may spin between its calls, not beside the next rival's
+    # A pool may spin from one of its calls to the next, not for long beside the next rival's.
+    "KMP_BLOCKTIME": "5",  # [ms]
+    "GOMP_SPINCOUNT": "20000",
+    "OPENBLAS_THREAD_TIMEOUT": "20",
 }
 
 
@@ -39,7 +43,10 @@ def run(results: Path | None, console: Console) -> dict[str, object]:
     python = install_peers()
     sides = [
         Side("ours", [sys.executable, "-m", "ops.bench.cpu_products"], ENVIRONMENT),
-        Side("peers", [str(python), "-m", "ops.bench.peers.sparse_products"], ENVIRONMENT),
+        *(
+            Side(name, [str(python), "-m", "ops.bench.peers.sparse_products", name], ENVIRONMENT)
+            for name in PEER_NAMES
+        ),
     ]
     with tempfile.TemporaryDirectory() as folder:
         found = comparison.run(sides, _cases(Path(folder)), console)

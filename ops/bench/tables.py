@@ -15,10 +15,10 @@ from ops.bench import sparse as sparse_bench
 from ops.bench.turns import ROOT
 
 Calls = Mapping[str, Mapping[str, object]]
-RIVALS = ("numpy dense", "scipy csr", "mkl csr", "torch csr")
+RIVALS = ("numpy/dense", "scipy/csr", "mkl/csr", "torch/csr")
 OURS = ("csr f32", "csr f32 short", "csr f16", "csr i8", "block f32", "block f16", "block i8")
 EXCERPT = tuple(f"{n} 90% {columns}" for n in (4096, 8192) for columns in (1, 8, 64))
-EXCERPT_RIVALS = ("numpy dense", "scipy csr", "torch csr")
+EXCERPT_RIVALS = ("numpy/dense", "scipy/csr", "torch/csr")
 DASH = "–"
 
 
@@ -27,13 +27,13 @@ def sparse(found: Mapping[str, object]) -> str:
     cases = _cases(found)
     rows = [["n, zeros, columns", *RIVALS, *OURS]]
     rows += [
-        [name, *(_micro(calls, f"peers/{c}") for c in RIVALS), *(_ours(calls, c) for c in OURS)]
+        [name, *(_micro(calls, c) for c in RIVALS), *(_ours(calls, c) for c in OURS)]
         for name, calls in cases.items()
     ]
     ratios = [["n, zeros, columns", *(f"{call} ÷ mkl" for call in OURS), "block f32 ÷ numpy dense"]]
     for name, calls in cases.items():
-        cells = [_ratio(calls, "peers/mkl csr", f"ours/{call}") for call in OURS]
-        dense = _ratio(calls, "peers/numpy dense", "ours/block f32")
+        cells = [_ratio(calls, "mkl/csr", f"ours/{call}") for call in OURS]
+        dense = _ratio(calls, "numpy/dense", "ours/block f32")
         ratios.append([name, *cells, dense])
     shares = [["n, zeros, columns", *OURS]]
     shares += [[n, *(_share(calls, call) for call in OURS)] for n, calls in cases.items()]
@@ -54,9 +54,9 @@ def summary(found: Mapping[str, object]) -> str:
     rows = [["n, zeros, columns", "mkl csr [µs]", "numpy dense", "scipy csr", "torch csr", *OURS]]
     for name, calls in _cases(found).items():
         if name in EXCERPT:
-            names = [*(f"peers/{c}" for c in EXCERPT_RIVALS), *(f"ours/{c}" for c in OURS)]
-            cells = [_ratio(calls, "peers/mkl csr", call) for call in names]
-            rows.append([name, _micro(calls, "peers/mkl csr"), *cells])
+            names = [*EXCERPT_RIVALS, *(f"ours/{c}" for c in OURS)]
+            cells = [_ratio(calls, "mkl/csr", call) for call in names]
+            rows.append([name, _micro(calls, "mkl/csr"), *cells])
     return f"{_markdown(rows)}\n\n{_footer(found)}"
 
 

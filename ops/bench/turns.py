@@ -12,8 +12,8 @@ from statistics import median
 from ops.bench import machine
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 11  # clean samples wanted of each call
-TRIES = 30  # samples taken at most
+ROUNDS = 9  # clean samples wanted of each call
+TRIES = 27  # samples taken at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,8 @@ MACHINE = {"cpu": "A processor", "cores": 2, "commit": "abc", "date": "2026-01-0
 
 def test_sparse_table_divides_the_rival_by_ours_and_dashes_what_is_missing() -> None:
     calls = {
-        "peers/mkl csr": cell(300e-6),
-        "peers/numpy dense": cell(900e-6),
+        "mkl/csr": cell(300e-6),
+        "numpy/dense": cell(900e-6),
         "ours/csr f32": cell(200e-6),
         "ours/stream of csr f32": cell(150e-6),
         "ours/block f32": cell(None),

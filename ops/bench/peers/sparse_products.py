@@ -1,6 +1,7 @@
-"""Products of sparse and dense matrices in numpy, scipy, MKL and torch; a side of `bench sparse`.
+"""Products of sparse and dense matrices in numpy, scipy, MKL or torch; sides of `bench sparse`.
 
-Runs in a virtual environment of its own that has these libraries. MKL is driven through its
+Runs in a virtual environment of its own that has these libraries, a process for each: the idle
+threads of one would slow another. MKL is driven through its
 inspector-executor interface: the handle is made, hinted and optimised once, before any timing.
 """
 
@@ -9,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -87,20 +89,25 @@ class MklCsr:
         self._library.mkl_sparse_destroy(self._handle)
 
 
-def prepare(case: Mapping[str, object]) -> dict[str, Work]:
-    """Calls by library for the matrices in a file."""
+def prepare(library: str, case: Mapping[str, object]) -> dict[str, Work]:
+    """Calls of one library for the matrices in a file."""
     with np.load(str(case["file"])) as held:
         matrix, blocks = _read(held, "uniform"), _read(held, "block")
         x, expected = held["x"], {"uniform": held["uniform.y"], "block": held["block.y"]}
     columns = x.shape[1]
-    whole = matrix.toarray()
     flat = x[:, 0].copy() if columns == 1 else x
-    calls = {
-        "numpy dense": lambda: whole @ flat,
-        "scipy csr": lambda: matrix @ flat,
-        "mkl csr": _mkl_call(matrix, flat, columns, expected["uniform"]),
-        "mkl csr of blocks": _mkl_call(blocks, flat, columns, expected["block"]),
-    } | _torch(matrix, flat)
+    calls: dict[str, Call] = {}
+    match library:
+        case "numpy":
+            whole = matrix.toarray()
+            calls["dense"] = lambda: whole @ flat
+        case "scipy":
+            calls["csr"] = lambda: matrix @ flat
+        case "mkl":
+            calls["csr"] = _mkl_call(matrix, flat, columns, expected["uniform"])
+            calls["csr of blocks"] = _mkl_call(blocks, flat, columns, expected["block"])
+        case "torch":
+            calls["csr"] = _torch(matrix, flat)
     return {name: Work(call) for name, call in calls.items()}
 
 
@@ -118,7 +125,7 @@ def _mkl_call(
     return lambda: handle.multiply(x, y)
 
 
-def _torch(matrix: scipy.sparse.csr_array, x: np.ndarray) -> dict[str, Call]:
+def _torch(matrix: scipy.sparse.csr_array, x: np.ndarray) -> Call:
     import torch
 
     warnings.filterwarnings(
@@ -128,7 +135,7 @@ def _torch(matrix: scipy.sparse.csr_array, x: np.ndarray) -> dict[str, Call]:
     parts = (matrix.indptr.astype("i4"), matrix.indices.astype("i4"), matrix.data)
     held = torch.sparse_csr_tensor(*map(torch.from_numpy, parts), size=matrix.shape)
     dense = torch.from_numpy(x)
-    return {"torch csr": lambda: held @ dense}
+    return lambda: held @ dense
 
 
 def _mkl() -> ctypes.CDLL:
@@ -137,10 +144,6 @@ def _mkl() -> ctypes.CDLL:
     return ctypes.CDLL(str(found))
 
 
-def facts() -> dict[str, str]:
-    """Versions of what is measured."""
-    return {name: metadata.version(name) for name in ("numpy", "scipy", "mkl", "torch")}
-
-
 if __name__ == "__main__":
-    contender.serve(prepare, facts)
+    wanted = sys.argv[1]
+    contender.serve(partial(prepare, wanted), lambda: {wanted: metadata.version(wanted)})
