@@ -22,7 +22,7 @@ class Naive:
 
     def __init__(self, backend: OpenCLBackend) -> None:
         self._device = backend.device
-        self._program = cl.Program(self._device.context, SOURCE.read_text()).build()
+        self._program = cl.Program(self._device.context, SOURCE.read_text()).build(["-w"])
 
     def sparse(self, weight: Tensor, x: F32, expected: F32) -> Call | None:
         """y = W x; None for a layout whose obvious kernel is another's (CSC turned is CSR)."""
@@ -69,7 +69,7 @@ class Naive:
     ) -> Call:
         """Another library's y = x Wᵀ on our queue; it waits by itself."""
         buffers = [self._buffer(array) for array in operands]
-        y = self._buffer(np.empty_like(expected))
+        y = self._buffer(np.zeros_like(expected))  # CLBlast multiplies it by 0, which keeps a NaN
         given = (buffers[0], buffers[1], y)
         queue = self._device.queue
 
