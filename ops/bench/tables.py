@@ -191,9 +191,9 @@ PAGES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path, Path, str
         DOCS / "kernel-speed.md",
         "# OpenCL products\n\n`ellesmere bench kernels`: weights, x and y stay on the device; a "
         "call runs one product and waits for it. The rival of sparse products is ViennaCL's CSR, "
-        "that of dense ones CLBlast. The obvious kernel has one work-item per element of y and reads "
-        "float32 whatever ours reads. `nm` is a 2:4 matrix at any sparsity. The device is PoCL, that "
-        "is, a CPU, which converts f16 by a function call per element.",
+        "that of dense ones CLBlast. The obvious kernel has one work-item per element of y and "
+        "reads float32 whatever ours reads. `nm` is a 2:4 matrix at any sparsity. The device is "
+        "PoCL, that is, a CPU, which converts f16 by a function call per element.",
     ),
 }
 
