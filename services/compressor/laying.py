@@ -29,7 +29,7 @@ from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Tensor
 
 USES = 100_000  # calls for which a layer is laid out once: a served model sees many
-ROUNDS = 2  # candidates take turns, so that a drift of the machine hits all of them
+ROUNDS = 3  # candidates take turns, so that a drift of the machine hits all of them
 ROUND_SECONDS = 0.2  # [s] of timed calls of a candidate per round
 SEED = 580
 _GOALS = {"latency": Goal.TIME, "size": Goal.BYTES, "both": Goal.BOTH}
@@ -119,7 +119,8 @@ class _Trials:
     bench: Bench
     layer: Layer
     candidate: Candidate
-    samples: list[float] = field(default_factory=list)
+    samples: list[float] = field(default_factory=list)  # [s] of the last round
+    rounds: list[float] = field(default_factory=list)  # [s] median of each round
     ran_on: set[Host] = field(default_factory=set)
     conversion_s: float = 0.0
     failure: str = ""
@@ -138,14 +139,15 @@ class _Trials:
         except (SuiteError, ValueError) as error:
             self.failure = str(error)
             return
-        self.samples += record.timing.samples
+        self.samples = list(record.timing.samples)
+        self.rounds.append(median(self.samples))
         self.ran_on.add(Host(record.device, record.driver))
 
     def answer(self) -> Answer:
-        """What it took, or why it failed."""
-        if self.failure or not self.samples:
+        """What it took in its best round, or why it failed: neighbours only ever add to a round."""
+        if self.failure or not self.rounds:
             return Failure(self.failure or "no call was timed")
-        return Trial(median(self.samples), self.conversion_s)
+        return Trial(min(self.rounds), self.conversion_s)
 
     async def _converted(self) -> Tensor:
         if self.candidate == DENSE:  # it is at hand so
