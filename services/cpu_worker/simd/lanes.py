@@ -7,6 +7,7 @@ has, four on AVX-512 and eight on AVX2, and nothing here names an instruction of
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -55,7 +56,13 @@ register_model(LanesType)(models.OpaqueModel)
 
 @typeof_impl.register(Lanes)
 def _typeof_lanes(value: Lanes, context: Any) -> LanesType:
-    return LanesType(value.width)
+    return _type_of(value.width)
+
+
+@cache
+def _type_of(width: int) -> LanesType:
+    """One type per width: making one anew would cost each call of a kernel ten microseconds."""
+    return LanesType(width)
 
 
 @lower_constant(LanesType)
