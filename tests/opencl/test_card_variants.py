@@ -87,7 +87,21 @@ def test_sparse_products_agree(
     assert_same(card, "spmm_csr", inputs, {"batch_first": batch_first})
 
 
-@pytest.mark.parametrize("name", ["gemm_f32", "gemm_i8", "spmm_csr", "softmax"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gemm_f32",
+        "gemm_i8",
+        "sddmm_csr",
+        "softmax",
+        "spmm_bitmask",
+        "spmm_block",
+        "spmm_csc",
+        "spmm_csr",
+        "spmm_nm",
+        "spmm_sell",
+    ],
+)
 def test_the_cases_of_the_catalogue_agree(card: OpenCLBackend, name: str) -> None:
     for case in spec(name).cases(np.random.default_rng(20)):  # empty, NaN, infinite, repeated ...
         assert_same(card, name, case.inputs, case.attributes)
