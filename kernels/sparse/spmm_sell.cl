@@ -82,12 +82,16 @@ void spmm_sell_rows(SIZES, __global const int* restrict starts,
 
 static float16 values16(__global const stored_t* values, const int i)
 {
+#if VALUE == 16
+    return vload_half16(0, (__global const half*)(values + i));
+#else
     return (float16)(value_at(values, i), value_at(values, i + 1), value_at(values, i + 2),
                      value_at(values, i + 3), value_at(values, i + 4), value_at(values, i + 5),
                      value_at(values, i + 6), value_at(values, i + 7), value_at(values, i + 8),
                      value_at(values, i + 9), value_at(values, i + 10), value_at(values, i + 11),
                      value_at(values, i + 12), value_at(values, i + 13), value_at(values, i + 14),
                      value_at(values, i + 15));
+#endif
 }
 
 #define AT(j) X(b, index_at(col_idx, i + (j)))
