@@ -1,10 +1,10 @@
 """Compiled programs on disk: one file per key, checked when read, dropped when damaged."""
 
-import os
-import tempfile
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+
+from services.gpu_worker import whole
 
 MAGIC = b"ELCLBIN1"
 DIGEST_BYTES = 32
@@ -47,7 +47,7 @@ class BinaryCache:
             return
         with suppress(OSError):  # no room or no right to write: the next start compiles again
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, MAGIC + sha256(binary).digest() + binary)
+            whole.write(path, MAGIC + sha256(binary).digest() + binary)
 
     def drop(self, key: str) -> None:
         """Forget a key, for instance because the driver refuses its binary."""
@@ -55,14 +55,3 @@ class BinaryCache:
         if path is not None:
             with suppress(OSError):
                 path.unlink()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -1,16 +1,15 @@
 """Tuned values on disk, and the key under which they are valid: here and in the broker's bucket."""
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import structlog
 
 import kernels
+from services.gpu_worker import whole
 from services.gpu_worker.tuned import entry
 from services.gpu_worker.tuned.entry import Document, Unreadable
 from services.gpu_worker.tuning import Tuning
@@ -70,7 +69,7 @@ class Store:
         path = self.path(document.key)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, entry.encode(document))
+            whole.write(path, entry.encode(document))
         except OSError as error:
             raise NotStored(f"{path}: {error.strerror or error}") from None
         return path
@@ -95,15 +94,3 @@ class Store:
             except BlockingIOError:
                 raise TuneRunning(f"{path} is held by another process") from None
             yield
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:16]}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(partial).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(partial).unlink()
-        raise
