@@ -62,7 +62,8 @@ def _included(text: str, name: str) -> str:
 
     def inserted(found: re.Match[str]) -> str:
         line = text.count("\n", 0, found.end()) + 1
-        return f'#line 1 "{found[1]}"\n{_text(found[1])}#line {line} "{name}"\n'
+        shared = _included(_text(found[1]), found[1])
+        return f'#line 1 "{found[1]}"\n{shared}#line {line} "{name}"\n'
 
     return _INCLUDE.sub(inserted, text)
 

@@ -118,17 +118,7 @@ static void multiply(__local const float* xs, __local const float* ws, const int
 #endif
 #endif
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-typedef JOIN(float, VEC) vec;
-
-// A load that asks for no more alignment than an element has, unless more is promised.
-#if ALIGNED
-#define LOAD(from) (*(__global const vec*)(from))
-#else
-typedef vec loose __attribute__((aligned(4)));
-#define LOAD(from) (*(__global const loose*)(from))
-#endif
+#include "vectors.cl"
 
 #if LANES > 1  // a wavefront has its registers to count
 typedef float sum_t;

@@ -128,21 +128,7 @@ static void finish(float sum, const int row, const int column, const int rows, c
     y[BATCH_FIRST ? column * rows + row : row * n + column] = relu && sum < 0.0f ? 0.0f : sum;
 }
 
-#if VEC == 1
-typedef float vec;
-#else
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-typedef JOIN(float, VEC) vec;
-#endif
-
-// A load that asks for no more alignment than an element has, unless more is promised.
-#if ALIGNED
-#define LOAD(from) (*(__global const vec*)(from))
-#else
-typedef vec loose __attribute__((aligned(4)));
-#define LOAD(from) (*(__global const loose*)(from))
-#endif
+#include "vectors.cl"
 
 #if NARROW
 // A work-item's columns of x: X(b, col) is element `col` of its b-th. Those past n repeat the last

@@ -16,36 +16,14 @@
 
 #if NARROW
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
-void spmm_csc_rows(SIZES, __global const int* restrict row_ptr,
-                   __global const index_t* restrict col_idx,
-                   __global const stored_t* restrict values,
-                   UNUSED __global const float* restrict scale, __global const float* restrict x,
-                   __global const float* restrict bias, __global float* restrict y)
+void spmm_csc_rows(LINES)
 {
-    const int lane = get_local_id(0) % LANES, row = get_global_id(0) / LANES;
-    const int begin = row < rows ? row_ptr[row] : 0, end = row < rows ? row_ptr[row + 1] : 0;
-    float sums[BATCH];
-    POINT(from);
-
-    clear(sums);
-    add_line(sums, begin, end, lane, col_idx, values, scale, from, n);
-    SHARE(sums);
-    if (lane == 0 && row < rows) finish_row(sums, 1.0f, row, rows, n, relu, bias, y);
+    MULTIPLY_FEW_COLUMNS;
 }
 #else
-
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
-void spmm_csc(SIZES, __global const int* restrict row_ptr, __global const index_t* restrict col_idx,
-              __global const stored_t* restrict values, UNUSED __global const float* restrict scale,
-              __global const float* restrict x, __global const float* restrict bias,
-              __global float* restrict y)
+void spmm_csc(LINES)
 {
-    const int row = ROW, column = COLUMN;
-    if (row >= rows || column >= n) return;
-    vec sums[SPAN];
-
-    clear(sums);
-    add_line(sums, row_ptr[row], row_ptr[row + 1], col_idx, values, scale, x, column, n);
-    finish_row(sums, 1.0f, row, column, rows, n, relu, bias, y);
+    MULTIPLY_COLUMNS;
 }
 #endif
