@@ -1,10 +1,8 @@
-"""Products around a sparse matrix, and the gradients of y = W x + b. The matrix stays sparse.
+"""Products around a sparse matrix, which stays sparse.
 
 Products and sums are float64 and rounded once, where a result is float32. Elements that are not
 stored take no part: NaN opposite to them does not show.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,15 +12,6 @@ from shared.sparse.order import I64
 from shared.tensors.dtypes import F32
 
 CHUNK = 2**22  # products held at a time: 32 MiB
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Gradients:
-    """Of a loss with respect to what y = W x + b is made of."""
-
-    values: F32  # (nonzeros,) of the stored elements of W, in their order, as a reader sees them
-    x: F32  # (cols, n)
-    bias: F32  # (rows,)
 
 
 def transposed(matrix: Compressed, x: F32) -> F64:
@@ -106,25 +95,6 @@ def multiply(left: Compressed, right: Compressed) -> Compressed:
     product = wide @ other
     with np.errstate(over="ignore"):  # too large becomes infinite
         return compressed.canonical(compressed.from_scipy(product.astype(np.float32)))
-
-
-def gradients(matrix: Compressed, x: F32, outer: F32) -> Gradients:
-    """Gradients of a loss through y = W x + b; dy/db is one for every column of x.
-
-    Elements that share a place have the same gradient each: moving either moves the sum.
-
-    Args:
-        matrix: W, (rows, cols).
-        x: (cols, n) float32.
-        outer: (rows, n) float32, the gradient of the loss with respect to y.
-
-    Raises:
-        ValueError: x or outer has another shape.
-    """
-    bias = outer.sum(axis=1, dtype=np.float64)
-    values, moved = sampled(matrix, outer, x), transposed(matrix, outer)
-    with np.errstate(over="ignore"):  # too large becomes infinite
-        return Gradients(*(made.astype(np.float32) for made in (values, moved, bias)))
 
 
 def places(matrix: Compressed) -> tuple[I64, I64]:

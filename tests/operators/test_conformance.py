@@ -123,7 +123,7 @@ def test_cases_depend_on_the_generator_alone(spec: OperatorSpec) -> None:
 
 
 def require_support(backend: Backend, spec: OperatorSpec, case: Case) -> None:
-    """Skip what a backend leaves to the reference, which of types that every card has is nothing."""
+    """Skip what a backend leaves to the reference: nothing of types that every card has."""
     if backend.supports(spec, types(case.inputs)):
         return
     assert backend.name != "cpu"
