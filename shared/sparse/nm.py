@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from shared.sparse import compressed, order
 from shared.sparse.compressed import Axis, Compressed
+from shared.tensors import packing
 from shared.tensors.check_sparse import MAX_GROUP
 from shared.tensors.dtypes import F32, U8, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor
@@ -49,7 +50,7 @@ def pack(matrix: Compressed, *, pattern: tuple[int, int] | None = None) -> Tenso
     kept = np.minimum(places[taken].reshape(rows, groups, n), _last(cols, m)[:, np.newaxis])
     parts: dict[str, Array] = {
         "pattern": np.array([n, m], dtype=np.int32),
-        "positions": _joined(kept.reshape(rows, groups * n)),
+        "positions": packing.join_places(kept.reshape(rows, groups * n)),
         "values": values.reshape(rows, groups * n),
     }
     return Tensor(Layout.NM, Dtype.F32, (rows, cols), parts)
@@ -110,12 +111,3 @@ def _last(cols: int, m: int) -> U8:
     """(groups,) the last place of each group that is a column."""
     first = np.arange(0, cols, m)
     return (np.minimum(first + m, cols) - first - 1).astype(np.uint8)
-
-
-def _joined(places: U8) -> U8:
-    """(rows, kept) places as (rows, ceil(kept / 2)) bytes, the even one in the low nibble."""
-    rows, kept = places.shape
-    padded = np.zeros((rows, kept + kept % 2), dtype=np.uint8)
-    padded[:, :kept] = places
-    joined: U8 = padded[:, 0::2] | (padded[:, 1::2] << 4)
-    return joined

@@ -124,7 +124,7 @@ def _nm(tensor: Tensor) -> Places:
     n, m = tensor.parts["pattern"].astype(np.int64)
     rows, kept = tensor.parts["values"].shape
     packed: U8 = tensor.parts["positions"].view(np.uint8)
-    inside = packing.split_nibbles(packed, kept).astype(np.int64) & 0xF
+    inside = packing.split_places(packed, kept).astype(np.int64)
     cols = np.arange(kept) // n * m + inside
     lines = np.repeat(np.arange(rows), kept)
     return Places(lines, cols.reshape(-1), np.arange(lines.size), lines)

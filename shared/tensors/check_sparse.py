@@ -135,7 +135,7 @@ def _nm(held: Tensor, rows: int, cols: int) -> None:
     packed = held.parts["positions"]
     require_dtype("positions", packed, Dtype.U8)
     require_shape("positions", packed, (rows, -(-kept // 2)))
-    inside = packing.split_nibbles(packed.view(np.uint8), kept).view(np.uint8) & 0xF
+    inside = packing.split_places(packed.view(np.uint8), kept)
     _groups(inside.reshape(rows, kept // n, n), m, cols)
 
 

@@ -24,10 +24,21 @@ def join_nibbles(codes: I8) -> U8:
     """
     if codes.size and (codes.min() < -8 or codes.max() > 7):
         raise ValueError(f"4-bit codes are -8..7, got {codes.min()}..{codes.max()}")
-    nibbles = codes.astype(np.uint8) & 0xF
-    if codes.shape[-1] % 2:
-        nibbles = np.concatenate([nibbles, np.zeros_like(nibbles[..., :1])], axis=-1)
-    return (nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)).astype(np.uint8)
+    return join_places(codes.astype(np.uint8) & np.uint8(0xF))
+
+
+def join_places(places: U8) -> U8:
+    """Pack numbers of 4 bits without a sign, such as the places of an N:M tensor, two to a byte.
+
+    Args:
+        places: (..., cols) uint8, each in 0..15.
+
+    Returns:
+        (..., ceil(cols / 2)) uint8, the even column in the low nibble.
+    """
+    if places.shape[-1] % 2:
+        places = np.concatenate([places, np.zeros_like(places[..., :1])], axis=-1)
+    return (places[..., 0::2] | (places[..., 1::2] << 4)).astype(np.uint8)
 
 
 def split_nibbles(packed: U8, cols: int) -> I8:
@@ -48,6 +59,22 @@ def split_nibbles(packed: U8, cols: int) -> I8:
     flat = nibbles.reshape(*packed.shape[:-1], 2 * packed.shape[-1])[..., :cols]
     # Flipping the sign bit makes the code offset binary; subtracting the offset restores the sign.
     return (flat ^ 8).astype(np.int8) - np.int8(8)
+
+
+def split_places(packed: U8, cols: int) -> U8:
+    """Undo `join_nibbles` for numbers without a sign, such as the places of an N:M tensor.
+
+    Args:
+        packed: (..., ceil(cols / 2)) uint8.
+        cols: columns of the result.
+
+    Returns:
+        (..., cols) uint8, each in 0..15.
+
+    Raises:
+        ValueError: `packed` has not the width that `cols` needs.
+    """
+    return split_nibbles(packed, cols).view(np.uint8) & np.uint8(0xF)
 
 
 def join_spikes(spikes: Array) -> U32:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shared.tensors import packing
-from shared.tensors.dtypes import I8, Array
+from shared.tensors.dtypes import I8, U8, Array
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=70)
 
@@ -63,3 +63,17 @@ def test_width_that_does_not_fit_the_count_is_refused() -> None:
         packing.split_nibbles(np.zeros((2, 2), np.uint8), 5)
     with pytest.raises(ValueError, match="65 elements need 3 packed columns"):
         packing.split_spikes(np.zeros((2,), np.uint32), 65)
+
+
+@given(arrays.arrays(np.uint8, SHAPES, elements=st.integers(0, 15)))
+def test_places_survive_packing(places: U8) -> None:
+    packed = packing.join_places(places)
+
+    np.testing.assert_array_equal(packing.split_places(packed, places.shape[-1]), places)
+
+
+def test_a_place_of_fifteen_is_not_minus_one() -> None:
+    packed = packing.join_places(np.array([1, 15, 8], np.uint8))
+
+    assert packed.tolist() == [0xF1, 0x08]
+    assert packing.split_places(packed, 3).tolist() == [1, 15, 8]

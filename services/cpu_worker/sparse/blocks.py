@@ -31,10 +31,9 @@ from services.cpu_worker.simd.memory import (
     load,
     load_some,
     number,
-    store,
     store_some,
 )
-from services.cpu_worker.sparse.endings import ended, ended_tile
+from services.cpu_worker.sparse.endings import ended, write_tile
 
 SIDE = 16  # height and width of the blocks that `spmv_square` takes
 LINE, SQUARE = Lanes(SIDE), Lanes(SIDE * SIDE)
@@ -105,8 +104,7 @@ def spmm(span: Any, lanes: Any, matrix: Any, panel: Any, ending: Any, tile: Any)
         span: first row of blocks, and the one after the last.
         lanes: columns of the panel.
         panel: (columns of blocks * width of a block * lanes,) float32.
-        tile: (y, n, column, count): y is (rows * n,) float32, and `count` columns of it from
-            `column` on are written.
+        tile: see `endings.write_tile`.
     """
     indptr, indices, values, scale, _, height, across = matrix
     step = width(lanes)
@@ -150,14 +148,8 @@ def spmm(span: Any, lanes: Any, matrix: Any, panel: Any, ending: Any, tile: Any)
 @kernel
 def _write(lanes: Any, sums: Any, row: int, matrix: Any, ending: Any, tile: Any) -> None:
     """Write one row of a tile, unless it lies below the matrix."""
-    y, n, column, count = tile
-    if row >= matrix[4]:
-        return
-    result = ended_tile(lanes, sums, row, ending)
-    if count == width(lanes):
-        store(y, row * n + column, result)
-    else:
-        store_some(y, row * n + column, result, count)
+    if row < matrix[4]:
+        write_tile(lanes, sums, row, ending, tile)
 
 
 @shared

@@ -21,10 +21,8 @@ from services.cpu_worker.simd.memory import (
     load,
     load_some,
     number,
-    store,
-    store_some,
 )
-from services.cpu_worker.sparse.endings import ended, ended_tile
+from services.cpu_worker.sparse.endings import ended, write_tile
 
 WIDE = Lanes(64)
 
@@ -66,11 +64,9 @@ def spmm(span: Any, lanes: Any, matrix: Any, panel: Any, ending: Any, tile: Any)
         span: first row, and the row after the last one.
         lanes: columns of the panel.
         panel: (cols * lanes,) float32, one row of the panel after the other.
-        tile: (y, n, column, count): y is (rows * n,) float32, and `count` columns of it from
-            `column` on are written.
+        tile: see `endings.write_tile`.
     """
     indptr, indices, values = matrix
-    y, n, column, count = tile
     step = width(lanes)
     for row in range(span[0], span[1]):
         at, end = index(indptr, row), index(indptr, row + 1)
@@ -84,11 +80,7 @@ def spmm(span: Any, lanes: Any, matrix: Any, panel: Any, ending: Any, tile: Any)
         if end > at:
             held = load(lanes, panel, index(indices, at) * step)
             even = fma(splat(lanes, number(values, at)), held, even)
-        result = ended_tile(lanes, add(even, odd), row, ending)
-        if count == step:
-            store(y, row * n + column, result)
-        else:
-            store_some(y, row * n + column, result, count)
+        write_tile(lanes, add(even, odd), row, ending, tile)
 
 
 @shared
