@@ -26,9 +26,8 @@ FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local", "/opt")
 NO_CARD = 3
 
 
-def main() -> int:
-    """Find, prove, measure, show."""
-    console = Console(stderr=True)
+def main(console: Console) -> int:
+    """Find, prove, measure, show; returns the exit code."""
     if "OCL_ICD_VENDORS" not in os.environ:
         return _again(console)
     try:
@@ -70,4 +69,4 @@ def _libraries(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Console(stderr=True)))

@@ -5,12 +5,15 @@
 Each factor is an interval of what published code reached on this family of chips, so the result is
 one too: the low end takes the best of every factor, the high end the worst. Weights are resident;
 x and y cross the link for every call. Where nobody has published a figure for GCN, `e_alu` is the
-share of issue slots that the compiled kernel leaves for multiply-adds at best, and half of that as
-typical; these entries say so.
+share of multiply-adds among the vector instructions of the compiled kernel's hot loop: the largest,
+the median and the least over its forms in results/silicon.json. These entries say so.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 BANDWIDTH = 256e9  # [byte/s] data sheet: GDDR5 of 8 Gbps on 256 bits
@@ -37,16 +40,30 @@ class Efficiency:
     source: str
 
 
+SILICON = Path(__file__).parent / "results" / "silicon.json"
+
+
+def issued(operator: str) -> Range:
+    """Share of multiply-adds in the hot loops of an operator's forms: largest, median, least."""
+    kernels = json.loads(SILICON.read_text())["kernels"]
+    shares = [
+        kernel["hot_products"] / kernel["hot_vector"]
+        for kernel in kernels
+        if kernel["operator"] == operator and kernel["hot_products"]
+    ]
+    return Range(max(shares), median(shares), min(shares))
+
+
 _SPMV = Range(0.63, 0.40, 0.21)
-_ISSUE = "issue bound of the compiled kernel; no published figure for GCN"
-_W9100 = "clSPARSE on a FirePro W9100: SpMV at 21, 40 (median) and 63 % of bandwidth"
+_ISSUE = "arithmetic: instructions of the compiled kernel, no published figure for GCN"
+_W9100 = "memory: clSPARSE on a FirePro W9100, SpMV at 21, 40 (median) and 63 % of bandwidth"
+_STREAM = "memory: FluidX3D on RX 580 and RX 590 (57 and 75 %), 40 % stated"
 EFFICIENCY: Mapping[str, Efficiency] = {
-    "csr": Efficiency(_SPMV, Range(0.20, 0.10, 0.05), f"{_W9100}; {_ISSUE}"),
-    "csc": Efficiency(_SPMV, Range(0.20, 0.10, 0.05), f"{_W9100}; {_ISSUE}"),
-    "sell": Efficiency(_SPMV, Range(0.20, 0.10, 0.05), f"{_W9100}; {_ISSUE}"),
-    "bitmask": Efficiency(_SPMV, Range(0.10, 0.05, 0.02), _ISSUE),
-    "nm": Efficiency(_SPMV, Range(0.20, 0.10, 0.05), _ISSUE),
-    "block": Efficiency(Range(0.75, 0.57, 0.40), Range(0.84, 0.42, 0.21), _ISSUE),
+    **{
+        layout: Efficiency(_SPMV, issued(f"spmm_{layout}"), f"{_W9100}; {_ISSUE}")
+        for layout in ("csr", "csc", "sell", "bitmask", "nm")
+    },
+    "block": Efficiency(Range(0.75, 0.57, 0.40), issued("spmm_block"), f"{_STREAM}; {_ISSUE}"),
     "gemm_f32": Efficiency(
         Range(0.86, 0.66, 0.40),
         Range(0.65, 0.54, 0.12),

@@ -19,6 +19,10 @@ RIVALS = ("numpy/dense", "scipy/csr", "mkl/csr", "torch/csr")
 OURS = ("csr f32", "csr f32 short", "csr f16", "csr i8", "block f32", "block f16", "block i8")
 EXCERPT = tuple(f"{n} 90% {columns}" for n in (4096, 8192) for columns in (1, 8, 64))
 EXCERPT_RIVALS = ("numpy/dense", "scipy/csr", "torch/csr")
+LIMITS = {  # heading -> the call that reaches most, and what is counted of it
+    "of a copy's bytes/s": ("opencl/copy", "moved"),
+    "of the multiply-adds/s": ("opencl/multiply-adds", "flops"),
+}
 DASH = "–"
 
 
@@ -63,7 +67,7 @@ def summary(found: Mapping[str, object]) -> str:
 def kernels(found: Mapping[str, object]) -> str:
     """Measured on the device of the run, beside its rivals, and modelled for an RX 580."""
     cases = _cases(found)
-    rows = [["case", "kernel", "measured [µs]", "÷ naive", "÷ rival", "of a copy's bytes/s"]]
+    rows = [["case", "kernel", "measured [µs]", "÷ naive", "÷ rival", *LIMITS]]
     limits = cases.get("limits", {})
     for name, calls in cases.items():
         mine = [call.removeprefix("opencl/") for call in calls if _is_ours(call)]
@@ -94,14 +98,18 @@ def _kernel(name: str, call: str, calls: Calls, limits: Calls) -> list[str]:
     if layout == "csc":
         naive = _ratio(calls, "opencl/naive csr", f"opencl/{call}")
     rival = "opencl/clblast gemm" if name.startswith("dense") else "viennacl/csr"
-    seconds = comparison.seconds(calls, f"opencl/{call}")
-    copy = comparison.seconds(limits, "opencl/copy")
-    share = DASH
-    if seconds and copy:
-        rate = _number(limits["opencl/copy"]["moved"]) / copy
-        share = f"{_number(calls[f'opencl/{call}']['moved']) / seconds / rate:.0%}"
     versus = DASH if layout == "nm" else _ratio(calls, rival, f"opencl/{call}")  # another matrix
-    return [name, call, _micro(calls, f"opencl/{call}"), naive, versus, share]
+    held = calls[f"opencl/{call}"]
+    reached = [_of_limit(held, limits, *limit) for limit in LIMITS.values()]
+    return [name, call, _micro(calls, f"opencl/{call}"), naive, versus, *reached]
+
+
+def _of_limit(held: Mapping[str, object], limits: Calls, call: str, amount: str) -> str:
+    """A call's bytes or flops per second, as a share of what the device reaches at most."""
+    if call not in limits or not held["seconds"] or not limits[call]["seconds"]:
+        return DASH
+    mine, most = (_number(one[amount]) / _number(one["seconds"]) for one in (held, limits[call]))
+    return f"{mine / most:.0%}"
 
 
 def _modelled(call: str, calls: Calls) -> str:
@@ -116,7 +124,8 @@ def _limit(call: str, held: Mapping[str, object]) -> str:
     seconds = held["seconds"]
     if not isinstance(seconds, float):
         return f"{call} {DASH}"
-    amount, unit = ("moved", "GB/s") if call.endswith("copy") else ("flops", "GFLOP/s")
+    amount = dict(LIMITS.values())[call]
+    unit = "GB/s" if amount == "moved" else "GFLOP/s"
     return f"{call.removeprefix('opencl/')} {_number(held[amount]) / seconds / 1e9:.0f} {unit}"
 
 
@@ -193,7 +202,7 @@ PAGES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path, Path, str
         "call runs one product and waits for it. The rival of sparse products is ViennaCL's CSR, "
         "that of dense ones CLBlast. The obvious kernel has one work-item per element of y and "
         "reads float32 whatever ours reads. `nm` is a 2:4 matrix at any sparsity. The device is "
-        "PoCL, that is, a CPU, which converts f16 by a function call per element.",
+        "PoCL, that is, a CPU.",
     ),
 }
 

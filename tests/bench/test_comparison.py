@@ -108,6 +108,16 @@ def test_modelled_time_of_a_stream_is_bytes_over_reached_bandwidth_and_launch() 
     assert worst == pytest.approx(1e-3 / 0.40 + 60e-6)
 
 
+def test_modelled_arithmetic_is_what_the_compiler_leaves_for_it() -> None:
+    rows = json.loads(modelled.SILICON.read_text())["kernels"]
+    shares = [r["hot_products"] / r["hot_vector"] for r in rows if r["operator"] == "spmm_block"]
+
+    best, typical, worst = modelled.issued("spmm_block")
+
+    assert (best, worst) == (max(shares), min(shares))
+    assert worst < typical < best < 1
+
+
 @pytest.mark.parametrize("kind", sorted(modelled.EFFICIENCY))
 def test_modelled_interval_is_in_order_and_names_its_source(kind: str) -> None:
     best, typical, worst = modelled.seconds(kind, moved=1e7, flops=1e9, crossing=1e5)
@@ -146,7 +156,10 @@ def test_sparse_table_divides_the_rival_by_ours_and_dashes_what_is_missing() -> 
 
 def test_kernel_table_keeps_modelled_figures_apart_from_measured_ones() -> None:
     cases = {
-        "limits": {"opencl/copy": cell(1e-3, moved=8e6)},  # 8 GB/s
+        "limits": {
+            "opencl/copy": cell(1e-3, moved=8e6),  # 8 GB/s
+            "opencl/multiply-adds": cell(1e-3, flops=5e6),  # 5 GFLOP/s
+        },
         "sparse 64 90% 1": {
             "opencl/csr f32": cell(2e-3, moved=8e6, flops=1e6, crossing=512.0),
             "opencl/naive csr": cell(6e-3),
@@ -157,6 +170,6 @@ def test_kernel_table_keeps_modelled_figures_apart_from_measured_ones() -> None:
     shown = tables.kernels({"machine": MACHINE, "sides": {}, "cases": cases})
 
     measured, model = (line for line in shown.splitlines() if line.startswith("| sparse"))
-    assert measured == "| sparse 64 90% 1 | csr f32 | 2000 | 3.00 | 2.50 | 50% |"
+    assert measured == "| sparse 64 90% 1 | csr f32 | 2000 | 3.00 | 2.50 | 50% | 10% |"
     assert model.count(",") == 2
     assert shown.index("Modelled, not measured") > shown.index(measured)
