@@ -13,7 +13,7 @@
 //
 // If UNIFORM a wavefront owns TALL rows and GROUP columns: every weight is the same for all its
 // work-items, so a card reads it through its scalar unit, as an operand that costs no register and
-// no local memory. That more than doubles the share of multiply-adds of a tile in local memory.
+// no local memory: nearly all that its loop issues are multiply-adds (ops/docs/kernels.md).
 #ifndef BLOCK_ROWS
 #define BLOCK_ROWS 16
 #endif

@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 SOURCES = ("simd", "sparse")
 LIBRARIES = ("numba", "llvmlite", "numpy")
 CPUINFO = Path("/proc/cpuinfo")
-PATIENCE = 600.0  # [s] for compiling everything on a slow machine; 12 s where it was written
+PATIENCE = 600.0  # [s] for compiling everything on a slow machine
 
 
 class CompilingFailed(RuntimeError):

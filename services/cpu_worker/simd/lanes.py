@@ -61,7 +61,7 @@ def _typeof_lanes(value: Lanes, context: Any) -> LanesType:
 
 @cache
 def _type_of(width: int) -> LanesType:
-    """One type per width: making one anew would cost each call of a kernel ten microseconds."""
+    """One type per width: each call of a kernel asks for it, and making one anew is not cheap."""
     return LanesType(width)
 
 

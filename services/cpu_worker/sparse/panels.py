@@ -1,9 +1,8 @@
 """Panels: some columns of x, copied so that each of their rows starts on a cache line.
 
 A stored element of a matrix reads one row of the panel. Copied like this, 32 columns are two cache
-lines; where numpy put them, they are three, and every load crosses a border. The copy costs a
-few hundredths of the product and halves it (8192 x 8192 at 90 %, 64 columns, two threads).
-It also takes x in any memory order, fills up the last tile with zeros, and applies the scale
+lines; where numpy put them, they are three, and every load crosses a border. The copy
+also takes x in any memory order, fills up the last tile with zeros, and applies the scale
 of each column of the matrix where there is one.
 """
 
