@@ -9,19 +9,22 @@ from functools import partial
 
 import numpy as np
 
-from services.cpu_worker import dense_products, held, sparse_products, spiking_steps
+from services.cpu_worker import (
+    dense_products,
+    held,
+    integer_products,
+    sparse_products,
+    spiking_steps,
+)
 from services.cpu_worker.engine import SCIPY, Engine
 from services.cpu_worker.held import Arrays, Held, Packed, Plain
-from services.cpu_worker.sparse.product import Product
 from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
 from shared.tensors import layouts
-from shared.tensors.dtypes import F32
-from shared.tensors.layouts import SPARSE, Layout, Tensor
+from shared.tensors.layouts import Layout, Tensor
 
 _FAST: dict[str, Callable[[Mapping[str, Held], Attributes], Arrays]] = {
     "gemm_f32": dense_products.gemm_f32,
-    "gemm_i8": dense_products.gemm_i8,
     **sparse_products.OPERATORS,
     "lif_step": spiking_steps.lif_step,
     "stdp_update": spiking_steps.stdp_update,
@@ -46,17 +49,7 @@ class CpuBackend:
         """Keep a tensor; a weight in a packed layout is prepared for products once, here."""
         if tensor.layout is Layout.DENSE:
             return Plain(tensor.type, tensor.values)
-        return Packed(tensor, tensor.type, self._weight(tensor))
-
-    def _weight(self, tensor: Tensor) -> Product | F32 | None:
-        """The form of a packed weight that a product reads; None when it has no product.
-
-        INT8 codes become float32 once: numpy has no integer product at BLAS speed, and every code
-        is exact in float32, so ``(x codes.T) * scale`` keeps its meaning.
-        """
-        if tensor.layout is Layout.INT8_CHANNEL:
-            return tensor.parts["codes"].astype(np.float32)
-        return self._engine.prepare(tensor) if tensor.layout in SPARSE else None
+        return Packed(tensor, tensor.type, self._engine.prepare(tensor))
 
     def download(self, resident: Held) -> Tensor:
         """The tensor in row order; a view when it already is."""
@@ -100,6 +93,8 @@ class CpuBackend:
     def _fast(self, operator: str) -> Callable[[Mapping[str, Held], Attributes], Arrays] | None:
         if operator == "sddmm_csr" and self._engine.compiled:
             return partial(sparse_products.sddmm, self._engine)
+        if (product := integer_products.OPERATORS.get(operator)) is not None:
+            return partial(product, self._engine)
         return _FAST.get(operator)
 
     def synchronize(self) -> None:

@@ -16,15 +16,6 @@ def gemm_f32(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
     return {"y": _finished(product, inputs, attributes).T}
 
 
-def gemm_i8(inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
-    """The codes are float32 here, see `backend`; a row's scale multiplies its sum."""
-    weight = held.packed(inputs["weight"])
-    assert isinstance(weight.weight, np.ndarray)  # the port's layout
-    product: F32 = weight.weight @ held.array(inputs["x"]).T
-    product *= weight.tensor.parts["scale"].view(np.float32)
-    return {"y": _finished(product, inputs, attributes).T}
-
-
 def _finished(product: F32, inputs: Mapping[str, Held], attributes: Attributes) -> F32:
     """Add the bias and clip at zero, in place, on a product with one row per output.
 

@@ -1,41 +1,75 @@
-"""Who multiplies sparse weights: compiled kernels, or scipy and the reason why."""
+"""Who multiplies sparse and quantized weights: compiled kernels, or scipy and BLAS and the reason
+why; and, for batches of bytes, ONNX Runtime where a trial says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from services.cpu_worker import kernel_cache
+from services.cpu_worker.integer import onnx_sums, plain_weight
+from services.cpu_worker.integer.choice import Chosen, Trials
+from services.cpu_worker.integer.weight import Quantized, Summing
 from services.cpu_worker.sparse import scipy_product
 from services.cpu_worker.sparse.product import Product
-from shared.tensors.dtypes import F32
-from shared.tensors.layouts import Tensor
+from shared.operators import int4
+from shared.quantization import affine
+from shared.tensors.dtypes import F32, I8
+from shared.tensors.layouts import SPARSE, Layout, Tensor
 
 OPENMP = "omp"  # numba's other layers are slower to start, and one kills a process of two callers
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How sparse products are computed in this process; made by `start`."""
+    """How products with packed weights are computed in this process; made by `start`."""
 
     threads: int = 1
     reason: str | None = "not asked for"  # why there are no compiled kernels; None where there are
+    trials: Trials = field(default_factory=lambda: Trials(absent="not asked for"))
 
     @property
     def compiled(self) -> bool:
         """Whether compiled kernels compute."""
         return self.reason is None
 
-    def prepare(self, tensor: Tensor) -> Product:
-        """A sparse weight, ready for products.
+    def prepare(self, tensor: Tensor) -> Product | Quantized | None:
+        """A packed weight, ready for products; None for a layout that has none.
 
         Args:
             tensor: its parts are trusted (see tensors.check).
         """
+        if tensor.layout in SPARSE:
+            return self.sparse(tensor)
+        return self.quantized(tensor) if tensor.layout in QUANTIZED else None
+
+    def sparse(self, tensor: Tensor) -> Product:
+        """A sparse weight, ready for products; see `prepare`."""
         if not self.compiled:
             return scipy_product.prepare(tensor)
         from services.cpu_worker.sparse import simd_product  # late: numba may be absent
 
         return simd_product.prepare(tensor, threads=self.threads)
+
+    def quantized(self, tensor: Tensor) -> Quantized:
+        """A weight of integer codes, ready for products; see `prepare`."""
+        made: Quantized
+        if self.compiled:
+            from services.cpu_worker.integer import simd_weight
+
+            made = simd_weight.prepare(tensor, threads=self.threads)
+        else:
+            made = plain_weight.prepare(tensor)
+        if isinstance(made, Summing):
+            return Chosen(made, affine.codes(tensor), self.trials)
+        return made
+
+    def rounded(self, x: F32) -> tuple[I8, F32]:
+        """Rows as bytes and a scale each; see `operators.int4.rounded`."""
+        if not self.compiled:
+            return int4.rounded(x)
+        from services.cpu_worker.integer import panels
+
+        return panels.rounded(x)
 
     def sample(self, pattern: Tensor, a: F32, b: F32) -> F32:
         """(nonzeros,) float32: a[row] · b[column] at the places of a pattern; see `simd_product`.
@@ -52,11 +86,15 @@ class Engine:
     @property
     def libraries(self) -> str:
         """What computes, for the worker's card."""
-        if not self.compiled:
-            return f"no compiled kernels: {self.reason}"
-        return f"numba {metadata.version('numba')}"
+        ours = f"no compiled kernels: {self.reason}"
+        if self.compiled:
+            ours = f"numba {metadata.version('numba')}"
+        if self.trials.absent is not None:
+            return f"{ours}, {self.trials.absent}"
+        return f"{ours}, onnxruntime {metadata.version('onnxruntime')}"
 
 
+QUANTIZED = (Layout.INT8_CHANNEL, Layout.INT4_GROUP)
 SCIPY = Engine()
 
 
@@ -66,17 +104,18 @@ def start(cache: Path, *, threads: int = 1, compiled: bool = True) -> Engine:
     Args:
         cache: folder for compiled kernels; it may be read-only.
         threads: that share one product, 1 or more.
-        compiled: False leaves everything to scipy.
+        compiled: False leaves everything to scipy, BLAS and ONNX Runtime.
     """
+    trials = Trials(threads, None if onnx_sums.present() else "no onnxruntime")
     if not compiled:
-        return Engine(threads, "switched off")
+        return Engine(threads, "switched off", trials)
     try:
         kept = kernel_cache.folder(cache)
         kernel_cache.ensure(kept, threads)
         load(str(kept), threads)
     except (ImportError, OSError, RuntimeError) as error:
-        return Engine(threads, f"{error}")
-    return Engine(threads, None)
+        return Engine(threads, f"{error}", trials)
+    return Engine(threads, None, trials)
 
 
 def load(folder: str, threads: int) -> None:
@@ -94,6 +133,8 @@ def load(folder: str, threads: int) -> None:
 
     numba.config.CACHE_DIR = folder  # read when kernels are imported
     numba.config.THREADING_LAYER = OPENMP
-    from services.cpu_worker.sparse import known_answers
+    from services.cpu_worker.integer import known_answers as of_integers
+    from services.cpu_worker.sparse import known_answers as of_sparse
 
-    known_answers.verify(threads)
+    of_sparse.verify(threads)
+    of_integers.verify(threads)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.cpu_worker.integer.weight import Quantized
 from services.cpu_worker.sparse.product import Product
 from shared.operators.spec import Attributes
 from shared.tensors import dtypes
@@ -29,7 +30,7 @@ class Packed:
 
     tensor: Tensor
     type: TensorType
-    weight: Product | F32 | None  # float32 for INT8 codes, None where there is no product
+    weight: Product | Quantized | None  # None where there is no product
 
 
 Held = Plain | Packed

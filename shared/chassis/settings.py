@@ -86,8 +86,8 @@ class WorkerSettings(BusSettings):
 class CpuSettings(WorkerSettings):
     """A worker that computes in host memory."""
 
-    simd: Literal["auto", "off"] = "auto"  # off: sparse products by scipy, nothing is compiled
-    threads: int = Field(default=1, ge=1, le=256)  # that share one sparse product
+    simd: Literal["auto", "off"] = "auto"  # off: products by scipy and BLAS, nothing is compiled
+    threads: int = Field(default=1, ge=1, le=256)  # that share one sparse or quantized product
     cache: Path = Path.home() / ".cache" / "ellesmere"  # compiled kernels
 
 

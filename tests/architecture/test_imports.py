@@ -64,6 +64,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_reflection": ("services/gateway",),
     "hpack": ("services/gateway/http2",),
     "onnx": ("services/compressor/importers", "ops"),
+    "onnxruntime": ("services/cpu_worker", "ops/bench/peers"),  # rivals are measured beside it
     "nir": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),
     "prometheus_client": ("services/gateway",),

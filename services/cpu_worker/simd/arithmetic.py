@@ -1,9 +1,7 @@
 """Vectors made and combined; every function works inside numba-compiled code alone."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -94,8 +92,8 @@ def total(typing: Any, a: VectorType) -> Any:
         held, width = given[0], a.width
         while width > 1:
             width //= 2
-            low = _picked(builder, held, range(width))
-            high = _picked(builder, held, range(width, 2 * width))
+            low = llvm.picked(builder, held, range(width))
+            high = llvm.picked(builder, held, range(width, 2 * width))
             held = builder.fadd(low, high)
         return builder.extract_element(held, llvm.INT32(0))
 
@@ -112,8 +110,8 @@ def group_totals(typing: Any, lanes: LanesType, a: VectorType) -> Any:
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         held, width = given[1], a.width
         while width > lanes.width:
-            even = _picked(builder, held, range(0, width, 2))
-            odd = _picked(builder, held, range(1, width, 2))
+            even = llvm.picked(builder, held, range(0, width, 2))
+            odd = llvm.picked(builder, held, range(1, width, 2))
             held, width = builder.fadd(even, odd), width // 2
         return held
 
@@ -125,13 +123,27 @@ def repeated(typing: Any, lanes: LanesType, a: VectorType) -> Any:
     """A wider vector that holds `a` again and again; `lanes` is a multiple of its width."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return _picked(builder, given[1], [lane % a.width for lane in range(lanes.width)])
+        return llvm.picked(builder, given[1], [lane % a.width for lane in range(lanes.width)])
 
     return VectorType(lanes.width)(lanes, a), build
 
 
-def _picked(builder: Any, held: Any, lanes: Sequence[int]) -> Any:
-    """A vector of some lanes of another."""
-    blank = ir.Constant(held.type, ir.Undefined)
-    choice = ir.Constant(llvm.vector(len(lanes), llvm.INT32), list(lanes))
-    return builder.shuffle_vector(held, blank, choice)
+@intrinsic
+def spread(typing: Any, lanes: LanesType, a: VectorType) -> Any:
+    """A wider vector with every lane of `a` several times; `lanes` is a multiple of its width."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        times = lanes.width // a.width
+        return llvm.picked(builder, given[1], [lane // times for lane in range(lanes.width)])
+
+    return VectorType(lanes.width)(lanes, a), build
+
+
+@intrinsic
+def lane(typing: Any, a: VectorType, at: types.Type) -> Any:
+    """One lane as a float32; `at` is trusted."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.extract_element(given[0], given[1])
+
+    return types.float32(a, types.intp), build

@@ -1,4 +1,4 @@
-"""Several float32 side by side as an ordinary local of a numba function.
+"""Several float32, or several int32, side by side as an ordinary local of a numba function.
 
 `Lanes(16)` names a width; it is a constant inside a compiled function, or an argument whose width
 is part of the function's signature. `zero(lanes)`, `load(lanes, ...)` and their kin make a vector
@@ -45,10 +45,24 @@ class VectorType(types.Type):
         super().__init__(f"Vector({width} x float32)")
 
 
+class WordsType(types.Type):
+    """The numba type of `width` int32 in registers; four bytes each where `integers` says so."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(f"Words({width} x int32)")
+
+
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: VectorType) -> None:
         super().__init__(manager, kind, ir.VectorType(ir.FloatType(), kind.width))
+
+
+@register_model(WordsType)
+class _WordsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: WordsType) -> None:
+        super().__init__(manager, kind, ir.VectorType(ir.IntType(32), kind.width))
 
 
 register_model(LanesType)(models.OpaqueModel)

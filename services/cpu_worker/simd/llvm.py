@@ -1,11 +1,14 @@
 """The LLVM pieces that the vector operations are built from: addresses, masks, conversions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
 FLOAT = ir.FloatType()
+INT8 = ir.IntType(8)
+INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 BIT = ir.IntType(1)
@@ -16,8 +19,9 @@ NOTHING = ir.VoidType()
 STORED = {
     types.float32: (FLOAT, 4, "f32"),
     types.int32: (INT32, 4, "i32"),
-    types.uint16: (ir.IntType(16), 2, "i16"),  # a column number, or the bits of a float16
-    types.int8: (ir.IntType(8), 1, "i8"),
+    types.uint16: (INT16, 2, "i16"),  # a column number, or the bits of a float16
+    types.int8: (INT8, 1, "i8"),
+    types.uint8: (INT8, 1, "i8"),  # bytes that `integers` takes apart
 }
 
 
@@ -77,7 +81,7 @@ def addresses(context: Any, builder: Any, array: tuple[Any, Any], lanes: Any) ->
 
 
 def widened(builder: Any, element: types.Type, held: Any) -> Any:
-    """Stored values, scalar or vector, as float32: uint16 are float16 bits, int8 are numbers."""
+    """Stored values, scalar or vector, as float32: uint16 are float16 bits, bytes are numbers."""
     if element == types.float32:
         return held
     lanes = held.type.count if isinstance(held.type, ir.VectorType) else 0
@@ -85,7 +89,14 @@ def widened(builder: Any, element: types.Type, held: Any) -> Any:
         half, wide = ir.HalfType(), FLOAT
         held = builder.bitcast(held, vector(lanes, half) if lanes else half)
         return builder.fpext(held, vector(lanes, wide) if lanes else wide)
-    return builder.sitofp(held, vector(lanes) if lanes else FLOAT)
+    turned = builder.uitofp if element == types.uint8 else builder.sitofp
+    return turned(held, vector(lanes) if lanes else FLOAT)
+
+
+def picked(builder: Any, held: Any, lanes: Sequence[int]) -> Any:
+    """A vector of some lanes of another, of any element type."""
+    blank = ir.Constant(held.type, ir.Undefined)
+    return builder.shuffle_vector(held, blank, vector(len(lanes), INT32)(list(lanes)))
 
 
 def call(builder: Any, name: str, returns: ir.Type, arguments: list[Any]) -> Any:

@@ -23,7 +23,7 @@ def _loaded(context: Any, builder: Any, array: tuple[Any, Any], at: Any, width: 
     return builder.load(llvm.address(context, builder, array, at), align=size, typ=kind)
 
 
-def _some_loaded(context: Any, builder: Any, array: tuple[Any, Any], at: Any, mask: Any) -> Any:
+def some_loaded(context: Any, builder: Any, array: tuple[Any, Any], at: Any, mask: Any) -> Any:
     """Stored elements where the mask is set, zero elsewhere."""
     element, size, letters = llvm.STORED[array[0].dtype]
     width = mask.type.count
@@ -95,7 +95,7 @@ def load_some(
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         mask = llvm.first_lanes(builder, given[3], lanes.width)
-        held = _some_loaded(context, builder, (values, given[1]), given[2], mask)
+        held = some_loaded(context, builder, (values, given[1]), given[2], mask)
         return llvm.widened(builder, values.dtype, held)
 
     return VectorType(lanes.width)(lanes, values, types.intp, types.intp), build
@@ -129,7 +129,7 @@ def gather_some(
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         mask = llvm.first_lanes(builder, given[4], lanes.width)
-        places = _some_loaded(context, builder, (indices, given[2]), given[3], mask)
+        places = some_loaded(context, builder, (indices, given[2]), given[3], mask)
         return _gathered(context, builder, (x, given[1]), places, mask)
 
     return VectorType(lanes.width)(lanes, x, indices, types.intp, types.intp), build

@@ -1,0 +1,225 @@
+"""Products with codes of four bits and a scale per group of columns: float32 rows of x, or bytes.
+
+A matrix is (codes, scale, zero, rows, cols, flip): (rows * ceil(cols / 2),) uint8 in one line, even
+columns in the low nibbles; float32 scales, one or four per block of 128 columns; as many uint8, or
+none where zero is 8; and the bits to turn over, which make signed codes unsigned. The value of a
+code is (code - zero) × scale.
+
+64 bytes of codes are 16 words of eight columns each, so a word lies in one group. x comes
+rearranged for that (see `panels`), with its sums over eight columns beside it: what zero takes away
+is subtracted word by word, before anything large is summed. For many rows of x, rows of the matrix
+become float32 in that order, a few at a time, and each is then read once per tile.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from services.cpu_worker.integer import octets as rows_of_codes
+from services.cpu_worker.simd.arithmetic import (
+    add,
+    fma,
+    group_totals,
+    lane,
+    mul,
+    repeated,
+    splat,
+    spread,
+    width,
+    zero,
+)
+from services.cpu_worker.simd.compiled import kernel, prange, shared
+from services.cpu_worker.simd.integers import (
+    dot,
+    flipped,
+    load_some_words,
+    load_words,
+    masked,
+    no_words,
+    numbers,
+    repeated_words,
+    shifted,
+)
+from services.cpu_worker.simd.lanes import Lanes
+from services.cpu_worker.simd.memory import load, number, store
+
+LINE, FOUR = Lanes(16), Lanes(4)  # words of a block, and groups of a block
+BLOCK = 128  # columns
+BYTES = BLOCK // 2
+SIGNED = np.float32(8)  # zero of codes that were signed
+LOW = np.int32(0x0F0F0F0F)
+CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
+ROOM = 2**17  # float32 of unpacked rows, a quarter of one too
+STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
+
+
+@kernel
+def _factors(values: Any, per: int, first: int) -> Any:
+    """One or four neighbouring numbers, over the 16 words of a block."""
+    if per == 1:
+        return splat(LINE, number(values, first))
+    return spread(LINE, load(FOUR, values, first))
+
+
+@kernel
+def _codes(matrix: Any, row: int, block: int) -> Any:
+    """The 64 bytes of a block of a row as words; beyond the row they mean nothing."""
+    codes, _, _, _, cols, flip = matrix
+    stride = (cols + 1) // 2
+    at = block * BYTES
+    if stride - at >= BYTES:
+        return flipped(load_words(LINE, codes, row * stride + at), flip)
+    return flipped(load_some_words(LINE, codes, row * stride + at, stride - at), flip)
+
+
+@kernel
+def _zero(matrix: Any, per: int, first: int) -> Any:
+    """What is taken from the codes of each word of a block, negative."""
+    if matrix[2].size:
+        return mul(_factors(matrix[2], per, first), splat(LINE, np.float32(-1)))
+    return splat(LINE, -SIGNED)
+
+
+@kernel
+def _plane(wide: Any, held: Any, place: int) -> Any:
+    """The codes in one nibble of every word as float32, times 16 to the power of their place.
+
+    The last place would be a sign; it comes shifted by one, to the power of the one before.
+    """
+    if place == 7:
+        return repeated(wide, numbers(masked(shifted(held, 4), np.int32(15 << 24))))
+    return repeated(wide, numbers(masked(held, np.int32(15 << 4 * place))))
+
+
+@kernel
+def floats(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """y[j, row] = the sum over columns of (code - zero) scale times x, in float32.
+
+    Args:
+        span: first row of the matrix, and the row after the last one.
+        wide, side: 16 words for each row of x in a tile, and those rows.
+        matrix: see above.
+        panel: (x, sums): (tiles * blocks * 8 * width,) and (tiles * blocks * width,) float32, see
+            `panels.planes`.
+        y: (tiles * side * rows,) float32, one row of x after the other; written for the span.
+    """
+    scale, rows, cols = matrix[1], matrix[3], matrix[4]
+    x, x_sums = panel
+    high, step, blocks = width(side), width(wide), (cols + BLOCK - 1) // BLOCK
+    per = scale.size // max(rows * blocks, 1)
+    chunk = max(2 * CHUNK // max(cols, 1), 1)
+    for start in range(span[0], span[1], chunk):
+        for tile in range(y.size // (rows * high)):
+            for row in range(start, min(start + chunk, span[1])):
+                total = zero(wide)
+                for block in range(blocks):
+                    first, at = (row * blocks + block) * per, (tile * blocks + block) * step
+                    held = _codes(matrix, row, block)
+                    taken = repeated(wide, _zero(matrix, per, first))
+                    part = mul(load(wide, x_sums, at), taken)
+                    at *= 8
+                    part = fma(_plane(wide, held, 0), load(wide, x, at), part)
+                    part = fma(_plane(wide, held, 1), load(wide, x, at + step), part)
+                    part = fma(_plane(wide, held, 2), load(wide, x, at + 2 * step), part)
+                    part = fma(_plane(wide, held, 3), load(wide, x, at + 3 * step), part)
+                    part = fma(_plane(wide, held, 4), load(wide, x, at + 4 * step), part)
+                    part = fma(_plane(wide, held, 5), load(wide, x, at + 5 * step), part)
+                    part = fma(_plane(wide, held, 6), load(wide, x, at + 6 * step), part)
+                    part = fma(_plane(wide, held, 7), load(wide, x, at + 7 * step), part)
+                    total = fma(repeated(wide, _factors(scale, per, first)), part, total)
+                found = group_totals(side, total)
+                for j in range(high):
+                    y[(tile * high + j) * rows + row] = lane(found, j)
+
+
+@shared
+def floats_shared(bounds: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        floats((bounds[share], bounds[share + 1]), wide, side, matrix, panel, y)
+
+
+@kernel
+def octets(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` with bytes for x: the sum of eight products is an exact integer.
+
+    Args:
+        panel: (x, sums): (tiles * blocks * 2 * 4 * width,) int8 and (tiles * blocks * width,)
+            float32, see `panels.halves`.
+    """
+    scale, rows, cols = matrix[1], matrix[3], matrix[4]
+    x, x_sums = panel
+    high, step, blocks = width(side), width(wide), (cols + BLOCK - 1) // BLOCK
+    per = scale.size // max(rows * blocks, 1)
+    chunk = max(2 * CHUNK // max(cols, 1), 1)
+    for start in range(span[0], span[1], chunk):
+        for tile in range(y.size // (rows * high)):
+            for row in range(start, min(start + chunk, span[1])):
+                total = zero(wide)
+                for block in range(blocks):
+                    first, at = (row * blocks + block) * per, (tile * blocks + block) * step
+                    held = _codes(matrix, row, block)
+                    even = repeated_words(wide, masked(held, LOW))
+                    odd = repeated_words(wide, masked(shifted(held, 4), LOW))
+                    part = dot(no_words(wide), even, load_words(wide, x, 8 * at))
+                    part = dot(part, odd, load_words(wide, x, 8 * at + 4 * step))
+                    taken = repeated(wide, _zero(matrix, per, first))
+                    exact = fma(load(wide, x_sums, at), taken, numbers(part))
+                    total = fma(repeated(wide, _factors(scale, per, first)), exact, total)
+                found = group_totals(side, total)
+                for j in range(high):
+                    y[(tile * high + j) * rows + row] = lane(found, j)
+
+
+@shared
+def octets_shared(bounds: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`octets` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        octets((bounds[share], bounds[share + 1]), wide, side, matrix, panel, y)
+
+
+@kernel
+def _unpack(matrix: Any, row: int, values: Any, to: int) -> None:
+    """The values of one row, a block after the other, each by the place in a word; from `to` on."""
+    scale, rows, cols = matrix[1], matrix[3], matrix[4]
+    blocks = (cols + BLOCK - 1) // BLOCK
+    per = scale.size // max(rows * blocks, 1)
+    for block in range(blocks):
+        first = (row * blocks + block) * per
+        held = _codes(matrix, row, block)
+        taken, factor = _zero(matrix, per, first), _factors(scale, per, first)
+        for _ in range(8):
+            code = numbers(masked(held, np.int32(15)))
+            store(values, to, mul(add(code, taken), factor))
+            held = shifted(held, 4)
+            to += width(LINE)
+
+
+@kernel
+def unpacked(span: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` for many rows of x.
+
+    Args:
+        panel: tiles of four rows of x, its columns in the order of `panels.by_place`.
+    """
+    rows, cols = matrix[3], matrix[4]
+    wide = (cols + BLOCK - 1) // BLOCK * BLOCK
+    count = max(ROOM // max(wide, 1) // 4, 1) * 4
+    values = np.empty(count * wide, dtype=np.float32)
+    n = y.size // rows
+    part = np.empty(n * count, dtype=np.float32)
+    for start in range(span[0], span[1], count):
+        high = min(count, span[1] - start)
+        for row in range(high):
+            _unpack(matrix, start + row, values, row * wide)
+        rows_of_codes.floats((0, high), STEP, SIDE, (values, high, wide), panel, part[: n * high])
+        for j in range(n):
+            for row in range(high):
+                y[j * rows + start + row] = part[j * high + row]
+
+
+@shared
+def unpacked_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`unpacked` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        unpacked((bounds[share], bounds[share + 1]), matrix, panel, y)

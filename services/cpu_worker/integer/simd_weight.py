@@ -1,0 +1,148 @@
+"""Quantized weights by compiled kernels: what they read of a weight, and which one a batch gets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from services.cpu_worker.integer import nibbles, octets, panels, unpacked
+from services.cpu_worker.integer.panels import line
+from services.cpu_worker.simd import compiled
+from services.cpu_worker.simd.lanes import Lanes
+from services.cpu_worker.sparse import shares
+from shared.tensors.dtypes import F32, I8, I32, U8, Array
+from shared.tensors.layouts import Layout, Tensor
+
+FEW = 4  # rows of x for which nibbles are read as they are; for more they are unpacked once
+LARGE = np.float32(1e36)  # sums of eight beyond it may overflow where the product does not
+OFFSET = 128  # what the bytes of a panel are larger by
+SIGNS = np.int32(-0x77777778)  # the upper bit of every nibble of a word
+STEPS = {high: Lanes(64 // high) for high in (1, 4)}
+SIDES = {high: Lanes(high) for high in (1, 4)}
+WIDES = {high: Lanes(16 * high) for high in (1, 4)}
+NO_ZERO = line(np.empty(0, dtype=np.uint8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Octets:
+    """int8 codes with a scale per row; see `weight.Summing`."""
+
+    matrix: tuple[Any, int, int]  # what `octets` reads
+    scale: F32  # (rows,)
+    offset: I32  # (rows,), the sum of the codes of a row, times OFFSET
+    bounds: shares.I64
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`."""
+        pair = (octets.floats, octets.floats_shared)
+        made: F32 = self._run(pair, panels.floats, x, np.float32)
+        made *= self.scale
+        return made
+
+    def sums(self, x: I8) -> I32:
+        """See `weight.Summing`."""
+        made: I32 = self._run((octets.sums, octets.sums_shared), panels.octets, x, np.int32)
+        made -= self.offset
+        return made
+
+    def _run(self, pair: Any, packed: Any, x: Array, dtype: Any) -> Any:
+        n, rows = x.shape[0], self.matrix[1]
+        high = panels.side(n)
+        made = np.empty((-(-n // high) * high, rows), dtype=dtype)
+        panel, y = packed(x, high), made.reshape(-1)
+        compiled.run(*pair, self.bounds, STEPS[high], SIDES[high], self.matrix, panel, y)
+        return made[:n]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """Codes of 2 to 8 bits in groups of any size; see `weight.Grouped`."""
+
+    matrix: tuple[Any, ...]  # what `unpacked` reads
+    bounds: shares.I64
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`."""
+        n, rows = x.shape[0], self.matrix[3]
+        made: F32 = np.empty((-(-n // 4) * 4, rows), dtype=np.float32)
+        panel, y = panels.floats(x, 4), made.reshape(-1)
+        compiled.run(unpacked.floats, unpacked.floats_shared, self.bounds, self.matrix, panel, y)
+        return made[:n]
+
+    def multiply_octets(self, x: I8) -> F32:
+        """See `weight.Grouped`."""
+        return self.multiply(x.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nibbles:
+    """Codes of four bits whose groups are multiples of 32 columns; see `weight.Grouped`."""
+
+    matrix: tuple[Any, ...]  # what `nibbles` reads
+    bounds: shares.I64
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`."""
+        n = x.shape[0]
+        if n <= FEW:
+            panel = panels.planes(x, 1)
+            if np.abs(panel[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
+                return self._run((nibbles.floats, nibbles.floats_shared), panel, n, 1)
+        made: F32 = np.empty((-(-n // 4) * 4, self.matrix[3]), dtype=np.float32)
+        pair = (nibbles.unpacked, nibbles.unpacked_shared)
+        tiles, y = panels.floats(panels.by_place(x), 4), made.reshape(-1)
+        compiled.run(*pair, self.bounds, self.matrix, tiles, y)
+        return made[:n]
+
+    def multiply_octets(self, x: I8) -> F32:
+        """See `weight.Grouped`."""
+        high = panels.side(x.shape[0])
+        panel = panels.halves(x, high)
+        return self._run((nibbles.octets, nibbles.octets_shared), panel, x.shape[0], high)
+
+    def _run(self, pair: Any, panel: tuple[Any, Any], n: int, high: int) -> F32:
+        made: F32 = np.empty((-(-n // high) * high, self.matrix[3]), dtype=np.float32)
+        y = made.reshape(-1)
+        compiled.run(*pair, self.bounds, WIDES[high], SIDES[high], self.matrix, panel, y)
+        return made[:n]
+
+
+def prepare(tensor: Tensor, *, threads: int = 1) -> "Octets | Nibbles | Stream":
+    """Prepare a weight of a layout with codes; its arrays are shared, not copied, where they fit.
+
+    Args:
+        tensor: INT8_CHANNEL or INT4_GROUP; its parts are trusted (see tensors.check).
+        threads: that share a product.
+    """
+    bounds = shares.even(tensor.shape[0], threads)
+    if tensor.layout is Layout.INT8_CHANNEL:
+        codes = tensor.parts["codes"].view(np.int8)
+        offset: I32 = codes.sum(axis=1, dtype=np.int32) * np.int32(OFFSET)
+        scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
+        return Octets((line(codes), *tensor.shape), scale, offset, bounds)
+    return _of_groups(tensor, bounds)
+
+
+def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
+    rows, cols = tensor.shape
+    codes, scale = tensor.parts["codes"].view(np.uint8), tensor.parts["scale"].view(np.float32)
+    group = cols // max(scale.shape[1], 1)
+    if cols and group % 32 == 0:
+        blocks = line(_of_blocks(scale, cols))
+        return Nibbles((line(codes), blocks, NO_ZERO, rows, cols, SIGNS), bounds)
+    zero: U8 = np.full(scale.shape, 8, dtype=np.uint8)
+    parts = (line(codes), line(scale), line(zero), rows, cols, 4, np.int32(0x88))
+    return Stream(parts, bounds)
+
+
+def _of_blocks(values: Array, cols: int) -> Array:
+    """Numbers per group as one or four per block of 128 columns, filled up with zeros.
+
+    Args:
+        values: (rows, groups); a group is 32 columns or a multiple of them.
+    """
+    group = cols // values.shape[1]
+    if group % panels.BLOCK == 0:
+        return np.repeat(values, group // panels.BLOCK, axis=1)
+    spread = np.repeat(values, group // 32, axis=1)
+    return np.pad(spread, ((0, 0), (0, -spread.shape[1] % 4)))
