@@ -19,7 +19,7 @@ from shared.tensors.layouts import Tensor
 
 Numbers = npt.NDArray[np.float32 | np.int32]
 ROWS = 21  # no multiple of what kernels take at a time
-BATCHES = (1, 5)  # a tile of one row, and of four
+BATCHES = (1, 5, 49)  # a tile of one row, tiles of four, and what is unpacked for BLAS
 RTOL, ATOL = 1e-4, 1e-4
 
 

@@ -8,7 +8,7 @@ code is (code - zero) × scale.
 64 bytes of codes are 16 words of eight columns each, so a word lies in one group. x comes
 rearranged for that (see `panels`), with its sums over eight columns beside it: what zero takes away
 is subtracted word by word, before anything large is summed. For many rows of x, rows of the matrix
-become float32 in that order, a few at a time, and each is then read once per tile.
+become float32 in that order, a few at a time, for the kernel of `octets` or for BLAS.
 """
 
 from typing import Any
@@ -48,9 +48,9 @@ BLOCK = 128  # columns
 BYTES = BLOCK // 2
 SIGNED = np.float32(8)  # zero of codes that were signed
 LOW = np.int32(0x0F0F0F0F)
-CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
-ROOM = 2**17  # float32 of unpacked rows, a quarter of one too
 STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
+CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
+ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
 
 
 @kernel
@@ -196,15 +196,15 @@ def _unpack(matrix: Any, row: int, values: Any, to: int) -> None:
 
 
 @kernel
-def unpacked(span: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """`floats` for many rows of x.
+def some(span: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` for some rows of x.
 
     Args:
-        panel: tiles of four rows of x, its columns in the order of `panels.by_place`.
+        panel: tiles of four rows of x, see `panels.floats`, in the order of `panels.by_place`.
     """
     rows, cols = matrix[3], matrix[4]
     wide = (cols + BLOCK - 1) // BLOCK * BLOCK
-    count = max(ROOM // max(wide, 1) // 4, 1) * 4
+    count = max(ROOM // 4 // max(wide, 1) // 4, 1) * 4
     values = np.empty(count * wide, dtype=np.float32)
     n = y.size // rows
     part = np.empty(n * count, dtype=np.float32)
@@ -212,14 +212,41 @@ def unpacked(span: Any, matrix: Any, panel: Any, y: Any) -> None:
         high = min(count, span[1] - start)
         for row in range(high):
             _unpack(matrix, start + row, values, row * wide)
-        rows_of_codes.floats((0, high), STEP, SIDE, (values, high, wide), panel, part[: n * high])
+        held = (values, high, wide)
+        rows_of_codes.floats((0, high), STEP, SIDE, held, panel, part[: n * high])
         for j in range(n):
             for row in range(high):
                 y[j * rows + start + row] = part[j * high + row]
 
 
 @shared
-def unpacked_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """`unpacked` with one share of rows per turn."""
+def some_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`some` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        unpacked((bounds[share], bounds[share + 1]), matrix, panel, y)
+        some((bounds[share], bounds[share + 1]), matrix, panel, y)
+
+
+@kernel
+def many(span: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` for many rows of x.
+
+    Args:
+        panel: (blocks * 128, n) float32, column-major, in the order of `panels.by_place`.
+        y: (rows, n) float32, row-major; written for the span.
+    """
+    wide = panel.shape[0]
+    count = max(ROOM // max(wide, 1), 1)
+    values = np.empty((count, wide), dtype=np.float32)
+    flat = values.reshape(-1)
+    for start in range(span[0], span[1], count):
+        end = min(start + count, span[1])
+        for row in range(start, end):
+            _unpack(matrix, row, flat, (row - start) * wide)
+        np.dot(values[: end - start], panel, y[start:end])
+
+
+@shared
+def many_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`many` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        many((bounds[share], bounds[share + 1]), matrix, panel, y)

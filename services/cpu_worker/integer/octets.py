@@ -4,10 +4,13 @@ A matrix is (codes, rows, cols): (rows * cols,) int8 in one line. x comes as til
 its rows, see `panels`: a step of a tile holds as many columns of each of its rows as fill the
 vector, so one load of codes serves all of them. Four rows of the matrix share each load of x.
 
-Loop order: a chunk of rows of the matrix stays in the second-level cache while all tiles pass.
+Loop order: a chunk of rows of the matrix stays in the second-level cache while all tiles pass. For
+many float32 rows of x, rows of the matrix become float32, a few at a time, for BLAS.
 """
 
 from typing import Any
+
+import numpy as np
 
 from services.cpu_worker.simd.arithmetic import fma, group_totals, lane, repeated, width, zero
 from services.cpu_worker.simd.compiled import kernel, prange, shared
@@ -21,11 +24,12 @@ from services.cpu_worker.simd.integers import (
     word_totals,
 )
 from services.cpu_worker.simd.lanes import Lanes
-from services.cpu_worker.simd.memory import load, load_some
+from services.cpu_worker.simd.memory import load, load_some, store
 
 WIDE = Lanes(64)  # float32 of a step, or words of four bytes
 ROWS = 4  # of the matrix at a time
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
+ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
 
 
 @kernel
@@ -81,6 +85,36 @@ def floats_shared(bounds: Any, step: Any, side: Any, matrix: Any, panel: Any, y:
     """`floats` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
         floats((bounds[share], bounds[share + 1]), step, side, matrix, panel, y)
+
+
+@kernel
+def many(span: Any, matrix: Any, x: Any, y: Any) -> None:
+    """`floats` for many rows of x.
+
+    Args:
+        x: (cols, n) float32, column-major.
+        y: (rows, n) float32, row-major; written for the span.
+    """
+    codes, _, cols = matrix
+    count = max(ROOM // max(cols, 1), 1)
+    values = np.empty((count, cols), dtype=np.float32)
+    flat = values.reshape(-1)
+    for start in range(span[0], span[1], count):
+        end = min(start + count, span[1])
+        first, size = start * cols, (end - start) * cols
+        whole = size - size % width(WIDE)
+        for at in range(0, whole, width(WIDE)):
+            store(flat, at, load(WIDE, codes, first + at))
+        for at in range(whole, size):
+            flat[at] = codes[first + at]
+        np.dot(values[: end - start], x, y[start:end])
+
+
+@shared
+def many_shared(bounds: Any, matrix: Any, x: Any, y: Any) -> None:
+    """`many` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        many((bounds[share], bounds[share + 1]), matrix, x, y)
 
 
 @kernel

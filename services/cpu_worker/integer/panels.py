@@ -1,7 +1,7 @@
 """Rows of x in the order in which the kernels read them, filled up with zeros.
 
 A tile is one row of x, or four; the last tile may hold rows of zeros. All arrays come back as one
-read-only line. Shapes below are what a line would be; width is 16 times the rows of a tile.
+line; shapes below are what it would be.
 """
 
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from services.cpu_worker.simd.compiled import kernel
-from shared.tensors.dtypes import F32, I8, Array
+from shared.tensors.dtypes import F32, I8, U8, Array
 
 BLOCK, WORD = 128, 8  # columns of 64 bytes of nibbles, and of one word of them
 NO_SIGN = np.uint8(0x80)  # turned over, a byte -128..127 is one of 0..255, larger by 128
 # A nibble is multiplied where it stands in its word, and the last one a place lower.
 PLACES: F32 = np.array([16.0**-place for place in (0, 1, 2, 3, 4, 5, 6, 6)], dtype=np.float32)
+SMALLEST = float(np.finfo(np.float32).smallest_normal)
+ONES: F32 = np.ones(WORD, dtype=np.float32)
 
 
 def line(array: Array) -> Any:
@@ -22,7 +24,9 @@ def line(array: Array) -> Any:
 
     The type of an argument chooses the compiled code, and there should be one of each.
     """
-    held = np.require(array, requirements=["C", "A"]).reshape(-1).view()
+    held = np.ascontiguousarray(array).reshape(-1).view()
+    if not held.flags.aligned:
+        held = held.copy()
     held.flags.writeable = False
     return held
 
@@ -32,56 +36,59 @@ def side(n: int) -> int:
     return 1 if n == 1 else 4
 
 
-def floats(x: F32, high: int) -> Any:
+def floats(x: F32, high: int) -> F32:
     """(tiles, steps, high, 64 / high) float32.
 
     Args:
         x: (n, cols) float32.
         high: rows of a tile.
     """
-    return line(_tiles(x, high, 64 // high).swapaxes(1, 2))
+    panel = _room(x.shape, high, 64 // high, np.float32)
+    _copy(line(x), x.shape, high, 64 // high, panel)
+    return panel
 
 
-def octets(x: I8, high: int) -> Any:
+def octets(x: I8, high: int) -> U8:
     """(tiles, steps, high, 256 / high) uint8, each larger by 128 than the byte of x.
 
     Args:
         x: (n, cols) int8.
         high: rows of a tile.
     """
-    return line(_tiles(x.view(np.uint8) ^ NO_SIGN, high, 256 // high).swapaxes(1, 2))
+    moved = x.view(np.uint8) ^ NO_SIGN
+    panel = _room(x.shape, high, 256 // high, np.uint8)
+    _copy(line(moved), x.shape, high, 256 // high, panel)
+    return panel
 
 
-def planes(x: F32, high: int) -> tuple[Any, Any]:
-    """x by the place of its column in a word, and the sums over words.
+def planes(x: F32) -> tuple[F32, F32]:
+    """x by the place of its column in a word, and the sums over words; tiles of one row.
 
     Args:
         x: (n, cols) float32.
-        high: rows of a tile.
 
     Returns:
-        (tiles, blocks, 8, high, 16) float32, times 16 to the power of minus the place, and
-        (tiles, blocks, high, 16) float32.
+        (n, blocks, 8, 16) float32, times 16 to the power of minus the place, and (n, blocks, 16)
+        float32.
     """
-    tiles = _tiles(x, high, BLOCK)
-    words = tiles.reshape(*tiles.shape[:-1], 16, WORD)
-    sums: F32 = words.sum(axis=-1, dtype=np.float32).swapaxes(1, 2)
-    return line((words * PLACES).transpose(0, 2, 4, 1, 3)), line(sums)
+    panel = _room(x.shape, 1, BLOCK, np.float32)
+    sums: F32 = np.zeros(panel.size // WORD, dtype=np.float32)
+    _by_place(line(x), x.shape, PLACES, panel, sums)
+    return panel, sums
 
 
 def by_place(x: F32) -> F32:
-    """(n, blocks * 128) float32: the columns of each block by their place in a word, then by word.
+    """(n, blocks * 128) float32: as `planes`, but every value is as it was.
 
     Args:
         x: (n, cols) float32.
     """
-    tiles = _tiles(x, 1, BLOCK)  # (n, 1, blocks, BLOCK)
-    words = tiles.reshape(x.shape[0], -1, 16, WORD).swapaxes(2, 3)
-    ordered: F32 = words.reshape(x.shape[0], -1)
-    return ordered
+    panel = _room(x.shape, 1, BLOCK, np.float32)
+    _by_place(line(x), x.shape, ONES, panel, np.zeros(panel.size // WORD, dtype=np.float32))
+    return panel.reshape(x.shape[0], -1)
 
 
-def halves(x: I8, high: int) -> tuple[Any, Any]:
+def halves(x: I8, high: int) -> tuple[I8, F32]:
     """The even columns of each block of x, then the odd ones, and the sums over words.
 
     Args:
@@ -91,22 +98,54 @@ def halves(x: I8, high: int) -> tuple[Any, Any]:
     Returns:
         (tiles, blocks, 2, high, 64) int8 and (tiles, blocks, high, 16) float32.
     """
-    tiles = _tiles(x, high, BLOCK)
-    words = tiles.reshape(*tiles.shape[:-1], 16, WORD)
-    sums: F32 = words.sum(axis=-1, dtype=np.float32).swapaxes(1, 2)
-    pairs = tiles.reshape(*tiles.shape[:-1], BLOCK // 2, 2)
-    return line(pairs.transpose(0, 2, 4, 1, 3)), line(sums)
+    panel = _room(x.shape, high, BLOCK, np.int8)
+    sums: F32 = np.zeros(panel.size // WORD, dtype=np.float32)
+    _halve(line(x), x.shape, high, panel, sums)
+    return panel, sums
 
 
-def _tiles(x: Array, high: int, columns: int) -> Any:
-    """(tiles, high, steps, columns), a view of x where nothing has to be filled up."""
-    n, cols = x.shape
-    tiles, steps = -(-n // high), -(-cols // columns)
-    if (tiles * high, steps * columns) != x.shape:
-        wide = np.zeros((tiles * high, steps * columns), dtype=x.dtype)
-        wide[:n, :cols] = x
-        x = wide
-    return x.reshape(tiles, high, steps, columns)
+def _room(shape: tuple[int, int], high: int, columns: int, dtype: Any) -> Any:
+    """Zeros for tiles of `high` rows, in steps of so many columns."""
+    n, cols = shape
+    return np.zeros(-(-n // high) * -(-cols // columns) * high * columns, dtype=dtype)
+
+
+@kernel
+def _copy(x: Any, shape: Any, high: int, columns: int, panel: Any) -> None:
+    n, cols = shape
+    steps = (cols + columns - 1) // columns
+    for row in range(n):
+        start = (row // high * steps * high + row % high) * columns
+        for step in range(steps):
+            to, at = start + step * high * columns, row * cols + step * columns
+            for offset in range(min(columns, cols - step * columns)):
+                panel[to + offset] = x[at + offset]
+
+
+@kernel
+def _by_place(x: Any, shape: Any, factors: Any, panel: Any, sums: Any) -> None:
+    n, cols = shape
+    blocks = (cols + BLOCK - 1) // BLOCK
+    for row in range(n):
+        for column in range(cols):
+            place, word = column % WORD, column % BLOCK // WORD
+            block = row * blocks + column // BLOCK
+            value = x[row * cols + column]
+            panel[block * BLOCK + place * (BLOCK // WORD) + word] = value * factors[place]
+            sums[block * (BLOCK // WORD) + word] += value
+
+
+@kernel
+def _halve(x: Any, shape: Any, high: int, panel: Any, sums: Any) -> None:
+    n, cols = shape
+    blocks = (cols + BLOCK - 1) // BLOCK
+    for row in range(n):
+        for column in range(cols):
+            block = row // high * blocks + column // BLOCK
+            inside, j = column % BLOCK, row % high
+            value = x[row * cols + column]
+            panel[((block * 2 + inside % 2) * high + j) * (BLOCK // 2) + inside // 2] = value
+            sums[(block * high + j) * (BLOCK // WORD) + inside // WORD] += np.float32(value)
 
 
 @kernel
@@ -143,6 +182,3 @@ def rounded(x: F32) -> tuple[I8, F32]:
     scale: F32 = np.empty(x.shape[0], dtype=np.float32)
     round_rows(line(x), x.shape[1], SMALLEST, octets.reshape(-1), scale)
     return octets, scale
-
-
-SMALLEST = float(np.finfo(np.float32).smallest_normal)

@@ -14,6 +14,7 @@ from shared.tensors.dtypes import F32, I8, I32, U8, Array
 from shared.tensors.layouts import Layout, Tensor
 
 FEW = 4  # rows of x for which nibbles are read as they are; for more they are unpacked once
+SOME = 48  # rows of x for which BLAS is not worth its own copies
 LARGE = np.float32(1e36)  # sums of eight beyond it may overflow where the product does not
 OFFSET = 128  # what the bytes of a panel are larger by
 SIGNS = np.int32(-0x77777778)  # the upper bit of every nibble of a word
@@ -34,8 +35,12 @@ class Octets:
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
-        pair = (octets.floats, octets.floats_shared)
-        made: F32 = self._run(pair, panels.floats, x, np.float32)
+        if x.shape[0] > SOME:
+            pair = (octets.many, octets.many_shared)
+            made = _by_blas(pair, self.bounds, self.matrix, x)
+        else:
+            pair = (octets.floats, octets.floats_shared)
+            made = self._run(pair, panels.floats, x, np.float32)
         made *= self.scale
         return made
 
@@ -63,11 +68,8 @@ class Stream:
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
-        n, rows = x.shape[0], self.matrix[3]
-        made: F32 = np.empty((-(-n // 4) * 4, rows), dtype=np.float32)
-        panel, y = panels.floats(x, 4), made.reshape(-1)
-        compiled.run(unpacked.floats, unpacked.floats_shared, self.bounds, self.matrix, panel, y)
-        return made[:n]
+        pair = (unpacked.floats, unpacked.floats_shared)
+        return _by_blas(pair, self.bounds, self.matrix, x)
 
     def multiply_octets(self, x: I8) -> F32:
         """See `weight.Grouped`."""
@@ -85,13 +87,15 @@ class Nibbles:
         """See `weight.Quantized`."""
         n = x.shape[0]
         if n <= FEW:
-            panel = panels.planes(x, 1)
+            panel = panels.planes(x)
             if np.abs(panel[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
                 return self._run((nibbles.floats, nibbles.floats_shared), panel, n, 1)
+        x = panels.by_place(x)
+        if n > SOME:
+            return _by_blas((nibbles.many, nibbles.many_shared), self.bounds, self.matrix, x)
         made: F32 = np.empty((-(-n // 4) * 4, self.matrix[3]), dtype=np.float32)
-        pair = (nibbles.unpacked, nibbles.unpacked_shared)
-        tiles, y = panels.floats(panels.by_place(x), 4), made.reshape(-1)
-        compiled.run(*pair, self.bounds, self.matrix, tiles, y)
+        panel, y = panels.floats(x, 4), made.reshape(-1)
+        compiled.run(nibbles.some, nibbles.some_shared, self.bounds, self.matrix, panel, y)
         return made[:n]
 
     def multiply_octets(self, x: I8) -> F32:
@@ -121,6 +125,17 @@ def prepare(tensor: Tensor, *, threads: int = 1) -> "Octets | Nibbles | Stream":
         scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
         return Octets((line(codes), *tensor.shape), scale, offset, bounds)
     return _of_groups(tensor, bounds)
+
+
+def _by_blas(pair: Any, bounds: shares.I64, matrix: Any, x: F32) -> F32:
+    """A product by a kernel that unpacks: (n, rows) float32, column-major.
+
+    Args:
+        x: (n, columns) float32.
+    """
+    y: F32 = np.empty((bounds[-1], x.shape[0]), dtype=np.float32)
+    compiled.run(*pair, bounds, matrix, np.ascontiguousarray(x).T, y)
+    return y.T
 
 
 def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:

@@ -1,18 +1,15 @@
-"""Products with codes of 2 to 8 bits in groups of any size: rows become float32, a few at a time.
+"""Products with codes of 2 to 8 bits in groups of any size.
 
-What a batch or an odd group costs beside `octets` and `nibbles` is this unpacking, once per batch.
+Rows become float32, a few at a time, and BLAS multiplies them.
 """
 
 from typing import Any
 
 import numpy as np
 
-from services.cpu_worker.integer import octets
 from services.cpu_worker.simd.compiled import kernel, prange, shared
-from services.cpu_worker.simd.lanes import Lanes
 
-STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
-ROOM = 2**18  # float32 of unpacked rows, half of a second-level cache
+ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
 
 
 @kernel
@@ -54,35 +51,30 @@ def unpack(row: int, matrix: Any, values: Any, to: int) -> None:
 
 
 @kernel
-def floats(span: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """y[j, row] = the sum over columns of (code - zero) scale times x, in float32.
+def floats(span: Any, matrix: Any, x: Any, y: Any) -> None:
+    """y[row, j] = the sum over columns of (code - zero) scale times x, in float32.
 
     Args:
         span: first row of the matrix, and the row after the last one.
         matrix: (codes, scale, zero, rows, cols, bits, flip): a stream of unsigned codes per row,
             little-endian, whole bytes a row; (rows * groups,) float32 and uint8; sizes; and bits
             that are turned over in every byte first.
-        panel: tiles of four rows of x, see `panels.floats`.
-        y: (tiles * 4 * rows,) float32, one row of x after the other; written for the span.
+        x: (cols, n) float32, column-major.
+        y: (rows, n) float32, row-major; written for the span.
     """
-    rows, cols = matrix[3], matrix[4]
-    count = max(ROOM // max(cols, 1) // 4, 1) * 4
-    values = np.empty(count * cols, dtype=np.float32)
-    n = y.size // rows
-    part = np.empty(n * count, dtype=np.float32)
+    cols = matrix[4]
+    count = max(ROOM // max(cols, 1), 1)
+    values = np.empty((count, cols), dtype=np.float32)
+    flat = values.reshape(-1)
     for start in range(span[0], span[1], count):
-        high = min(count, span[1] - start)
-        for row in range(high):
-            unpack(start + row, matrix, values, row * cols)
-        held = (values, high, cols)
-        octets.floats((0, high), STEP, SIDE, held, panel, part[: n * high])
-        for j in range(n):
-            for row in range(high):
-                y[j * rows + start + row] = part[j * high + row]
+        end = min(start + count, span[1])
+        for row in range(start, end):
+            unpack(row, matrix, flat, (row - start) * cols)
+        np.dot(values[: end - start], x, y[start:end])
 
 
 @shared
-def floats_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
+def floats_shared(bounds: Any, matrix: Any, x: Any, y: Any) -> None:
     """`floats` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        floats((bounds[share], bounds[share + 1]), matrix, panel, y)
+        floats((bounds[share], bounds[share + 1]), matrix, x, y)

@@ -18,7 +18,7 @@ class Quantized(Protocol):
             x: (n, cols) float32, neither empty.
 
         Returns:
-            (n, rows) float32, row-major, the caller's.
+            (n, rows) float32 in any memory order, the caller's.
         """
         ...
 
