@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shared.operators import dims, fused, samples
+from shared.operators import dims, fused, plain_gradients, samples
 from shared.operators.spec import (
     Attributes,
     Case,
@@ -69,4 +69,5 @@ GEMM_F32 = OperatorSpec(
     cases=gemm_f32_cases,
     attributes=(fused.ACTIVATION,),
     tolerance=Tolerance(rtol=1e-5, atol=1e-5),
+    gradient=plain_gradients.gemm,
 )

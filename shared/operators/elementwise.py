@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import special
 
-from shared.operators import dims, samples
+from shared.operators import dims, plain_gradients, samples
 from shared.operators.spec import (
     Attribute,
     Attributes,
     Case,
     Cost,
+    Gradient,
     OperatorSpec,
     Port,
     Scalar,
@@ -107,6 +108,7 @@ def _unary(  # noqa: PLR0913 - a table row with named columns, called only just 
     *,
     flops: int,
     tolerance: Tolerance,
+    gradient: Gradient,
     infer: Callable[[Types, Attributes], dict[str, TensorType]] = _same_type,
     attributes: tuple[Attribute, ...] = (),
     sample: Attributes | None = None,
@@ -131,19 +133,21 @@ def _unary(  # noqa: PLR0913 - a table row with named columns, called only just 
         cases=lambda rng: _cases(rng, sample or {}, rank=rank),
         attributes=attributes,
         tolerance=tolerance,
+        gradient=gradient,
     )
 
 
 # A flop is one arithmetic operation, comparison or elementary function.
-RELU = _unary("relu", _relu, flops=1, tolerance=_EXACT)
-SIGMOID = _unary("sigmoid", _sigmoid, flops=4, tolerance=_ROUNDED)
-TANH = _unary("tanh", _tanh, flops=1, tolerance=_ROUNDED)
-COPY = _unary("copy", _copy, flops=0, tolerance=_EXACT)
+RELU = _unary("relu", _relu, flops=1, tolerance=_EXACT, gradient=plain_gradients.relu)
+SIGMOID = _unary("sigmoid", _sigmoid, flops=4, tolerance=_ROUNDED, gradient=plain_gradients.sigmoid)
+TANH = _unary("tanh", _tanh, flops=1, tolerance=_ROUNDED, gradient=plain_gradients.tanh)
+COPY = _unary("copy", _copy, flops=0, tolerance=_EXACT, gradient=plain_gradients.copy)
 CLIP = _unary(
     "clip",
     _clip,
     flops=2,
     tolerance=_EXACT,
+    gradient=plain_gradients.clip,
     infer=_clip_types,
     attributes=(
         Attribute("low", float, None, "smaller values become this"),
@@ -151,7 +155,15 @@ CLIP = _unary(
     ),
     sample={"low": -0.5, "high": 1.25},
 )
-SOFTMAX = _unary("softmax", _softmax, flops=5, tolerance=_ROUNDED, infer=_softmax_types, rank=1)
+SOFTMAX = _unary(
+    "softmax",
+    _softmax,
+    flops=5,
+    tolerance=_ROUNDED,
+    gradient=plain_gradients.softmax,
+    infer=_softmax_types,
+    rank=1,
+)
 
 
 # Two inputs
@@ -181,7 +193,7 @@ def _binary_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("beyond_float32", {"a": largest, "b": largest})
 
 
-def _binary(name: str, function: Callable[[F32, F32], F32]) -> OperatorSpec:
+def _binary(name: str, function: Callable[[F32, F32], F32], gradient: Gradient) -> OperatorSpec:
     def reference(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
         a, b = (inputs[port].values.view(np.float32) for port in ("a", "b"))
         return {"y": dense(np.asarray(function(a, b)))}
@@ -195,11 +207,12 @@ def _binary(name: str, function: Callable[[F32, F32], F32]) -> OperatorSpec:
         cost=_binary_cost,
         cases=_binary_cases,
         tolerance=_EXACT,
+        gradient=gradient,
     )
 
 
-ADD = _binary("add", np.add)
-MUL = _binary("mul", np.multiply)
+ADD = _binary("add", np.add, plain_gradients.add)
+MUL = _binary("mul", np.multiply, plain_gradients.mul)
 
 
 # Element types

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.operators import dims
-from shared.operators.spec import Attribute, Attributes, Port, Tensors, Types
+from shared.operators.spec import Attribute, Attributes, Backward, Port, Tensors, Types
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import TensorType
 
@@ -42,3 +42,12 @@ def finish(product: npt.NDArray[np.float64], inputs: Tensors, attributes: Attrib
 def flops(inputs: Types, attributes: Attributes, results: int) -> int:
     """One addition per result for a bias, one comparison for relu."""
     return results * (("bias" in inputs) + (attributes["activation"] == "relu"))
+
+
+def passed(call: Backward) -> F32:
+    """The gradient before the activation: what comes back, zero where relu gave zero."""
+    outer: F32 = call.outer["y"].values.view(np.float32)
+    if call.attributes["activation"] != "relu":
+        return outer
+    y: F32 = call.outputs["y"].values.view(np.float32)
+    return outer * (y > 0)

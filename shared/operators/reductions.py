@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from shared.operators import dims, samples
+from shared.operators import dims, plain_gradients, samples
 from shared.operators.spec import (
     Attribute,
     Attributes,
     Case,
     Cost,
+    Gradient,
     OperatorSpec,
     Port,
     Tensors,
@@ -102,7 +103,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"infinities_axis_{axis}", {"x": infinite}, {"axis": axis})
 
 
-def _reduction(name: str, function: Function, tolerance: Tolerance) -> OperatorSpec:
+def _reduction(
+    name: str, function: Function, tolerance: Tolerance, gradient: Gradient
+) -> OperatorSpec:
     def reference(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
         x: F32 = inputs["x"].values.view(np.float32)
         axis = place(attributes, x.ndim)
@@ -121,9 +124,10 @@ def _reduction(name: str, function: Function, tolerance: Tolerance) -> OperatorS
             Attribute("keepdims", bool, False, "whether it stays as an axis of size 1"),
         ),
         tolerance=tolerance,
+        gradient=gradient,
     )
 
 
-REDUCE_SUM = _reduction("reduce_sum", total, _ROUNDED)
-REDUCE_MEAN = _reduction("reduce_mean", mean, _ROUNDED)
-REDUCE_MAX = _reduction("reduce_max", largest, Tolerance())
+REDUCE_SUM = _reduction("reduce_sum", total, _ROUNDED, plain_gradients.reduce_sum)
+REDUCE_MEAN = _reduction("reduce_mean", mean, _ROUNDED, plain_gradients.reduce_mean)
+REDUCE_MAX = _reduction("reduce_max", largest, Tolerance(), plain_gradients.reduce_max)

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from shared.operators import dims, samples
+from shared.operators import dims, plain_gradients, samples
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -104,6 +104,7 @@ RESHAPE = OperatorSpec(
     attributes=(
         Attribute("shape", tuple, None, "sizes; 0 keeps the dimension there, -1 once is the rest"),
     ),
+    gradient=plain_gradients.reshape,
 )
 
 
@@ -161,4 +162,5 @@ TRANSPOSE = OperatorSpec(
     cost=transpose_cost,
     cases=transpose_cases,
     attributes=(Attribute("perm", tuple, None, "for each dimension of y, the one of x"),),
+    gradient=plain_gradients.transpose,
 )

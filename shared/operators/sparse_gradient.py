@@ -3,59 +3,93 @@
 For y = act(W x + b) and g the gradient of a loss with respect to W x + b:
 
     dx = W^T g        dW = (g x^T) at the stored elements of W        db = sum of g over the batch
+
+A CSR or CSC weight goes through the catalogue: W^T in CSR is W in CSC, of the same arrays, and dW
+is a sampled product. The other layouts take a plain path through their definition.
 """
 
+from dataclasses import replace
+
 import numpy as np
-import numpy.typing as npt
 
 from shared.operators import fused
-from shared.operators.spec import Attributes, Tensors
+from shared.operators.spec import Backward
 from shared.sparse import products, triplets
 from shared.tensors.dtypes import F32
-from shared.tensors.layouts import Tensor, dense
+from shared.tensors.layouts import Layout, Tensor, dense
 
-F64 = npt.NDArray[np.float64]
+_TURNED = {Layout.CSR: Layout.CSC, Layout.CSC: Layout.CSR}
 
 
-def spmm(inputs: Tensors, attributes: Attributes, outer: Tensors) -> dict[str, Tensor]:
-    """Gradients of a loss with respect to weight, x and bias.
-
-    Args:
-        inputs: of the call.
-        attributes: of the call, complete.
-        outer: `y`, the gradient of the loss with respect to the call's y, of y's shape.
+def spmm(call: Backward) -> dict[str, Tensor]:
+    """Gradients of a loss with respect to weight, x and bias, as far as they are wanted.
 
     Returns:
         `weight`: float32 of the shape of the part `values`, with respect to the stored elements as
         a reader sees them (code × scale where there are codes), zero in padding; `x`: of x's
-        shape; `bias`: (rows,) where there is one.
+        shape; `bias`: (rows,).
     """
-    weight = inputs["weight"]
-    turned = bool(attributes["batch_first"])
-    x, passed = _columns(inputs["x"], turned=turned), _columns(outer["y"], turned=turned)
-    if attributes["activation"] == "relu":
-        passed = passed * (_sums(inputs, attributes, x) > 0)
-    places = triplets.of(weight)
-    stored = np.zeros(weight.parts["values"].size, dtype=np.float64)
-    stored[places.at] = products.sampled_at(places.rows, places.cols, passed, x)
-    back = np.asarray(triplets.matrix(weight).T @ passed)
-    found = {
-        "weight": dense(stored.reshape(weight.parts["values"].shape).astype(np.float32)),
-        "x": dense((back.T if turned else back).astype(np.float32)),
-    }
-    if "bias" in inputs:
-        found["bias"] = dense(passed.sum(axis=1).astype(np.float32))
+    passed = fused.passed(call)
+    turned = bool(call.attributes["batch_first"])
+    rows = passed if turned else passed.T  # (n, rows)
+    found: dict[str, Tensor] = {}
+    if "weight" in call.wanted:
+        found["weight"] = dense(_weight(call, rows))
+    if "x" in call.wanted:
+        back = _x(call, rows)
+        found["x"] = dense(back if turned else back.T)
+    if "bias" in call.wanted and "bias" in call.inputs:
+        found["bias"] = dense(rows.sum(axis=0, dtype=np.float32))
     return found
 
 
-def _columns(tensor: Tensor, *, turned: bool) -> F64:
-    """A dense operand with one column per sample."""
-    array = tensor.values.astype(np.float64)
-    return array.T if turned else array
+def _weight(call: Backward, passed: F32) -> F32:
+    """The sampled product g xᵀ in the shape of the part `values`.
+
+    Args:
+        call: of the product.
+        passed: (n, rows) float32, g.
+    """
+    weight = call.inputs["weight"]
+    x = _rows(call)
+    values = weight.parts["values"]
+    if weight.layout is Layout.CSR:
+        return _sampled(call, weight, passed.T, x.T)
+    if weight.layout is Layout.CSC:
+        return _sampled(call, transposed(weight), x.T, passed.T)
+    places = triplets.of(weight)
+    stored = np.zeros(values.size, dtype=np.float32)
+    stored[places.at] = products.sampled_at(places.rows, places.cols, passed.T, x.T)
+    return stored.reshape(values.shape)
 
 
-def _sums(inputs: Tensors, attributes: Attributes, x: F64) -> F32:
-    """What the activation was given."""
-    linear = {**attributes, "activation": "none"}
-    product = np.asarray(triplets.matrix(inputs["weight"]) @ x)
-    return fused.finish(product.T, inputs, linear).T
+def _sampled(call: Backward, pattern: Tensor, left: F32, right: F32) -> F32:
+    given = {"pattern": pattern, "a": dense(left), "b": dense(right)}
+    values: F32 = call.run("sddmm_csr", given, {})["values"].values.view(np.float32)
+    return values
+
+
+def _x(call: Backward, passed: F32) -> F32:
+    """(n, cols) float32: Wᵀ g, one row per sample."""
+    weight = call.inputs["weight"]
+    if weight.layout in _TURNED:
+        back = transposed(weight)
+        made = call.run(
+            f"spmm_{back.layout}", {"weight": back, "x": dense(passed)}, {"batch_first": True}
+        )
+        given: F32 = made["y"].values.view(np.float32)
+        return given
+    plain = np.asarray(triplets.matrix(weight).T @ passed.T.astype(np.float64))
+    return np.ascontiguousarray(plain.T, dtype=np.float32)
+
+
+def transposed(weight: Tensor) -> Tensor:
+    """The transpose of a CSR or CSC weight: the same arrays, read along the other axis."""
+    rows, cols = weight.shape
+    return replace(weight, layout=_TURNED[weight.layout], shape=(cols, rows))
+
+
+def _rows(call: Backward) -> F32:
+    """x with one row per sample."""
+    x: F32 = call.inputs["x"].values.view(np.float32)
+    return x if call.attributes["batch_first"] else x.T

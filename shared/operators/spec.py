@@ -13,8 +13,24 @@ Scalar = bool | int | float | str | tuple[int, ...]
 Attributes = Mapping[str, Scalar]
 Tensors = Mapping[str, Tensor]
 Types = Mapping[str, TensorType]
-# (inputs, complete attributes, gradients of the loss by output port) -> gradients by input port
-Gradient = Callable[[Tensors, Attributes, Tensors], dict[str, Tensor]]
+# (operator name, inputs, attributes) -> outputs: one catalogued call on tensors in host memory
+Run = Callable[[str, Tensors, Attributes], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backward:
+    """One call on the way back: what it read and made, and what is asked of it."""
+
+    inputs: Tensors
+    outputs: Tensors
+    attributes: Attributes  # complete
+    outer: Tensors  # by output port: the gradient of the loss, of the output's shape
+    wanted: frozenset[str]  # input ports whose gradient is asked for
+    run: Run  # on any backend, so that training runs where inference does
+
+
+# Gradients by input port, float32; for a sparse weight of the shape of its part `values`.
+Gradient = Callable[[Backward], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)

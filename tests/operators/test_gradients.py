@@ -1,36 +1,55 @@
 """Gradients of the catalogue against differences of its references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
 
-from shared.operators import validate
+from shared.operators import catalog, validate
 from shared.operators.catalog import CATALOG
-from shared.operators.spec import Case, OperatorSpec
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Attributes, Backward, Case, OperatorSpec, Tensors
 from shared.sparse import triplets
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import SPARSE, Tensor, dense
 
+REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
-CHOSEN = ("one_column", "odd_sizes", "odd_sizes_batch_first_bias_relu", "large")
+SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_")
 CASES = [
     pytest.param(spec, case, id=f"{spec.name}-{case.name}")
     for spec in DIFFERENTIABLE
     for case in spec.cases(np.random.default_rng(3))
-    if case.name in CHOSEN
+    if not any(word in case.name for word in SKIPPED)  # no slope to speak of
+    if all(tensor.size <= 40_000 for tensor in case.inputs.values())
 ]
 
 
-def test_every_sparse_product_has_a_gradient() -> None:
-    assert {f"spmm_{layout}" for layout in SPARSE} <= {spec.name for spec in DIFFERENTIABLE}
+def run(operator: str, inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
+    return REFERENCE.run(catalog.spec(operator), inputs, attributes)
+
+
+def gradients(spec: OperatorSpec, case: Case, outer: Tensor) -> Mapping[str, Tensor]:
+    assert spec.gradient is not None
+    attributes = validate.complete(spec, case.attributes)
+    made = spec.reference(case.inputs, attributes)
+    wanted = frozenset(case.inputs)
+    return spec.gradient(Backward(case.inputs, made, attributes, {"y": outer}, wanted, run))
+
+
+def test_what_networks_are_made_of_has_a_gradient() -> None:
+    names = {spec.name for spec in DIFFERENTIABLE}
+
+    assert {f"spmm_{layout}" for layout in SPARSE} <= names
+    assert {"gemm_f32", "relu", "sigmoid", "tanh", "softmax", "add", "mul", "clip"} <= names
+    assert {"reshape", "transpose", "reduce_sum", "reduce_mean", "reduce_max"} <= names
 
 
 @pytest.mark.parametrize(("spec", "case"), CASES)
 def test_gradient_is_the_slope_of_the_reference(spec: OperatorSpec, case: Case) -> None:
-    assert spec.gradient is not None
     rng = np.random.default_rng(11)
     attributes = validate.complete(spec, case.attributes)
     outer = rng.standard_normal(spec.reference(case.inputs, attributes)["y"].shape)
@@ -40,29 +59,43 @@ def test_gradient_is_the_slope_of_the_reference(spec: OperatorSpec, case: Case) 
         y = spec.reference(inputs, attributes)["y"].values.astype(np.float64)
         return float((y * outer).sum())
 
-    found = spec.gradient(case.inputs, attributes, {"y": dense(outer)})
+    found = gradients(spec, case, dense(outer))
 
     assert found.keys() == case.inputs.keys()
     for port, slope in found.items():
-        part = "values"
         places = _stored(case.inputs[port])
-        for at in rng.choice(places, size=min(6, places.size), replace=False):
-            expected = _slope(loss, dict(case.inputs), port, part, int(at))
-            assert slope.values.reshape(-1)[at] == pytest.approx(expected, rel=2e-2, abs=2e-2)
+        for at in rng.choice(places, size=min(4, places.size), replace=False):
+            below, above = _slopes(loss, dict(case.inputs), port, int(at))
+            lower, upper = sorted((below, above))  # one-sided: they differ at a corner of relu
+            spread = 2e-2 * (1 + max(abs(lower), abs(upper)))
+            assert lower - spread <= slope.values.reshape(-1)[at] <= upper + spread
 
 
 @pytest.mark.parametrize("spec", DIFFERENTIABLE, ids=lambda spec: spec.name)
 def test_gradients_have_the_shapes_of_what_they_belong_to(spec: OperatorSpec) -> None:
     for case in spec.cases(np.random.default_rng(5)):
-        assert spec.gradient is not None
-        attributes = validate.complete(spec, case.attributes)
-        y = spec.reference(case.inputs, attributes)["y"]
+        y = REFERENCE.run(spec, case.inputs, case.attributes)["y"]
+        if y.dtype is not Dtype.F32 or prod(y.shape) > 40_000:
+            continue
 
-        found = spec.gradient(case.inputs, attributes, {"y": y})
+        with np.errstate(all="ignore"):
+            found = gradients(spec, case, y)
 
         for port, slope in found.items():
             assert slope.shape == case.inputs[port].parts["values"].shape
             assert slope.dtype is Dtype.F32
+
+
+def test_only_what_is_wanted_is_computed() -> None:
+    spec = catalog.spec("gemm_f32")
+    case = next(iter(spec.cases(np.random.default_rng(5))))
+    attributes = validate.complete(spec, case.attributes)
+    made = spec.reference(case.inputs, attributes)
+    assert spec.gradient is not None
+
+    found = spec.gradient(Backward(case.inputs, made, attributes, made, frozenset({"weight"}), run))
+
+    assert found.keys() == {"weight"}
 
 
 def _stored(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -72,18 +105,15 @@ def _stored(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     return np.arange(tensor.size)
 
 
-def _slope(
-    loss: Callable[[dict[str, Tensor]], float],
-    inputs: dict[str, Tensor],
-    port: str,
-    part: str,
-    at: int,
-) -> float:
-    """The difference of the loss over one element moved up and down."""
-    ends = []
-    for sign in (1.0, -1.0):
-        array = inputs[port].parts[part].copy()
-        array.reshape(-1)[at] += np.float32(sign * STEP)
-        moved = replace(inputs[port], parts={**inputs[port].parts, part: array})
-        ends.append(loss(inputs | {port: moved}))
-    return (ends[0] - ends[1]) / (2 * STEP)
+def _slopes(
+    loss: Callable[[dict[str, Tensor]], float], inputs: dict[str, Tensor], port: str, at: int
+) -> tuple[float, float]:
+    """Differences of the loss over one element moved down and up."""
+    ends = [loss(_moved(inputs, port, at, sign)) for sign in (-1.0, 0.0, 1.0)]
+    return (ends[1] - ends[0]) / STEP, (ends[2] - ends[1]) / STEP
+
+
+def _moved(inputs: dict[str, Tensor], port: str, at: int, sign: float) -> dict[str, Tensor]:
+    array = inputs[port].parts["values"].copy()
+    array.reshape(-1)[at] += np.float32(sign * STEP)
+    return inputs | {port: replace(inputs[port], parts={**inputs[port].parts, "values": array})}
