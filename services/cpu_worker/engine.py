@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.cpu_worker import kernel_cache
 from services.cpu_worker.integer import onnx_sums, plain_weight
-from services.cpu_worker.integer.choice import Chosen, Trials
+from services.cpu_worker.integer.choice import ByDigits, Chosen, Trials
 from services.cpu_worker.integer.weight import Quantized, Summing
 from services.cpu_worker.sparse import scipy_product
 from services.cpu_worker.sparse.product import Product
@@ -52,16 +52,20 @@ class Engine:
 
     def quantized(self, tensor: Tensor) -> Quantized:
         """A weight of integer codes, ready for products; see `prepare`."""
-        made: Quantized
-        if self.compiled:
-            from services.cpu_worker.integer import simd_weight
+        if not self.compiled:
+            return self._choosing(plain_weight.prepare(tensor), tensor, None)
+        from services.cpu_worker.integer import digits, simd_weight
+        from services.cpu_worker.simd import integers
 
-            made = simd_weight.prepare(tensor, threads=self.threads)
-        else:
-            made = plain_weight.prepare(tensor)
-        if isinstance(made, Summing):
-            return Chosen(made, affine.codes(tensor), self.trials)
-        return made
+        made = simd_weight.prepare(tensor, threads=self.threads)
+        by_digits = digits.multiply if integers.available() else None
+        return self._choosing(made, tensor, by_digits)
+
+    def _choosing(self, made: Quantized, tensor: Tensor, by_digits: ByDigits | None) -> Quantized:
+        """A weight whose products of bytes go to whoever is faster."""
+        if not isinstance(made, Summing):
+            return made
+        return Chosen(made, affine.codes(tensor), self.trials, by_digits)
 
     def rounded(self, x: F32) -> tuple[I8, F32]:
         """Rows as bytes and a scale each; see `operators.int4.rounded`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from services.cpu_worker.integer import panels, plain_weight, simd_weight
+from services.cpu_worker.integer import digits, panels, plain_weight, simd_weight
 from services.cpu_worker.integer.weight import Grouped, Summing
 from shared.operators import int4
 from shared.quantization import affine
@@ -50,6 +50,8 @@ def verify(threads: int) -> None:
             _require(weight, made.multiply(x), wanted.multiply(x))
             if isinstance(made, Summing) and isinstance(wanted, Summing):
                 _require(weight, made.sums(octets), wanted.sums(octets))
+                found = digits.multiply(made, x)
+                _require(weight, made.multiply(x) if found is None else found, wanted.multiply(x))
             if isinstance(made, Grouped) and isinstance(wanted, Grouped):
                 _require(weight, made.multiply_octets(octets), wanted.multiply_octets(octets))
     _round(rng)

@@ -51,6 +51,7 @@ LOW = np.int32(0x0F0F0F0F)
 STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
 ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
+LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
 
 
 @kernel
@@ -235,7 +236,7 @@ def many(span: Any, matrix: Any, panel: Any, y: Any) -> None:
         y: (rows, n) float32, row-major; written for the span.
     """
     wide = panel.shape[0]
-    count = max(ROOM // max(wide, 1), 1)
+    count = max(ROOM // max(wide, 1), LEAST)
     values = np.empty((count, wide), dtype=np.float32)
     flat = values.reshape(-1)
     for start in range(span[0], span[1], count):

@@ -30,6 +30,7 @@ WIDE = Lanes(64)  # float32 of a step, or words of four bytes
 ROWS = 4  # of the matrix at a time
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
 ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
+LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
 
 
 @kernel
@@ -96,7 +97,7 @@ def many(span: Any, matrix: Any, x: Any, y: Any) -> None:
         y: (rows, n) float32, row-major; written for the span.
     """
     codes, _, cols = matrix
-    count = max(ROOM // max(cols, 1), 1)
+    count = max(ROOM // max(cols, 1), LEAST)
     values = np.empty((count, cols), dtype=np.float32)
     flat = values.reshape(-1)
     for start in range(span[0], span[1], count):

@@ -15,6 +15,9 @@ BLOCK, WORD = 128, 8  # columns of 64 bytes of nibbles, and of one word of them
 NO_SIGN = np.uint8(0x80)  # turned over, a byte -128..127 is one of 0..255, larger by 128
 # A nibble is multiplied where it stands in its word, and the last one a place lower.
 PLACES: F32 = np.array([16.0**-place for place in (0, 1, 2, 3, 4, 5, 6, 6)], dtype=np.float32)
+PART = np.float32(1) / np.float32(127)
+INFINITE = np.int32(0x7F800000)  # bits of infinity; those of NaN are more
+MIDDLE = 1.5 * 2**52  # added and taken away, it rounds a float64 half to even
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
 ONES: F32 = np.ones(WORD, dtype=np.float32)
 
@@ -43,7 +46,7 @@ def floats(x: F32, high: int) -> F32:
         x: (n, cols) float32.
         high: rows of a tile.
     """
-    panel = _room(x.shape, high, 64 // high, np.float32)
+    panel: F32 = _room(x.shape, high, 64 // high, np.float32)
     _copy(line(x), x.shape, high, 64 // high, panel)
     return panel
 
@@ -56,7 +59,7 @@ def octets(x: I8, high: int) -> U8:
         high: rows of a tile.
     """
     moved = x.view(np.uint8) ^ NO_SIGN
-    panel = _room(x.shape, high, 256 // high, np.uint8)
+    panel: U8 = _room(x.shape, high, 256 // high, np.uint8)
     _copy(line(moved), x.shape, high, 256 // high, panel)
     return panel
 
@@ -83,7 +86,7 @@ def by_place(x: F32) -> F32:
     Args:
         x: (n, cols) float32.
     """
-    panel = _room(x.shape, 1, BLOCK, np.float32)
+    panel: F32 = _room(x.shape, 1, BLOCK, np.float32)
     _by_place(line(x), x.shape, ONES, panel, np.zeros(panel.size // WORD, dtype=np.float32))
     return panel.reshape(x.shape[0], -1)
 
@@ -159,21 +162,21 @@ def round_rows(x: Any, cols: int, smallest: float, octets: Any, scale: Any) -> N
         octets: (n * cols,) int8, written.
         scale: (n,) float32, written.
     """
+    bits, largest = x.view(np.int32), np.empty(1, dtype=np.int32)
     for row in range(scale.size):
-        start = row * cols
-        largest = np.float32(0)
+        start, most = row * cols, np.int32(0)
         for at in range(start, start + cols):
-            size = abs(x[at])
-            if not size <= largest:  # NaN stays
-                largest = size
-            if not size <= np.float32(3.4028235e38):
-                break
-        finite = largest <= np.float32(3.4028235e38)
-        step = max(largest * (np.float32(1) / np.float32(127)), np.float32(smallest))
-        scale[row] = step if finite else np.float32(np.nan)
+            most = max(most, bits[at] & np.int32(0x7FFFFFFF))  # as |x| is ordered, NaN last
+        if most >= INFINITE:
+            scale[row] = np.nan
+            octets[start : start + cols] = 0
+            continue
+        largest[0] = most
+        step = max(largest.view(np.float32)[0] * PART, np.float32(smallest))
+        scale[row] = step
         for at in range(start, start + cols):
             quotient = np.float64(x[at]) / np.float64(step)
-            octets[at] = np.int8(np.rint(quotient)) if finite else np.int8(0)
+            octets[at] = np.int8((quotient + MIDDLE) - MIDDLE)
 
 
 def rounded(x: F32) -> tuple[I8, F32]:

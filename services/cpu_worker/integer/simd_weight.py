@@ -35,9 +35,9 @@ class Octets:
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
+        made: F32
         if x.shape[0] > SOME:
-            pair = (octets.many, octets.many_shared)
-            made = _by_blas(pair, self.bounds, self.matrix, x)
+            made = _by_blas((octets.many, octets.many_shared), self.bounds, self.matrix, x)
         else:
             pair = (octets.floats, octets.floats_shared)
             made = self._run(pair, panels.floats, x, np.float32)
@@ -87,9 +87,9 @@ class Nibbles:
         """See `weight.Quantized`."""
         n = x.shape[0]
         if n <= FEW:
-            panel = panels.planes(x)
-            if np.abs(panel[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
-                return self._run((nibbles.floats, nibbles.floats_shared), panel, n, 1)
+            planes = panels.planes(x)
+            if np.abs(planes[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
+                return self._run((nibbles.floats, nibbles.floats_shared), planes, n, 1)
         x = panels.by_place(x)
         if n > SOME:
             return _by_blas((nibbles.many, nibbles.many_shared), self.bounds, self.matrix, x)

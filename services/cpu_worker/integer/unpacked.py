@@ -10,6 +10,7 @@ import numpy as np
 from services.cpu_worker.simd.compiled import kernel, prange, shared
 
 ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
+LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
 
 
 @kernel
@@ -63,7 +64,7 @@ def floats(span: Any, matrix: Any, x: Any, y: Any) -> None:
         y: (rows, n) float32, row-major; written for the span.
     """
     cols = matrix[4]
-    count = max(ROOM // max(cols, 1), 1)
+    count = max(ROOM // max(cols, 1), LEAST)
     values = np.empty((count, cols), dtype=np.float32)
     flat = values.reshape(-1)
     for start in range(span[0], span[1], count):

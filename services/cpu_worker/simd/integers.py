@@ -8,6 +8,7 @@ compiles for include it: LLVM ends the process over one that the target lacks.
 from typing import Any
 
 from numba.core import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from services.cpu_worker.simd import llvm, memory
@@ -138,6 +139,11 @@ def dot(typing: Any, sums: WordsType, unsigned: WordsType, signed: WordsType) ->
         return _joined(builder, made)
 
     return sums(sums, unsigned, signed), build
+
+
+def available() -> bool:
+    """Whether `dot` is an instruction of the processor that is compiled for."""
+    return _words_of_a_dot(cpu_target.target_context) is not None
 
 
 def _words_of_a_dot(context: Any) -> int | None:
