@@ -40,7 +40,7 @@ def magnitude(weight: F32, kept: int) -> Mask:
 
     Source: Han et al. 2015, "Learning both Weights and Connections for Efficient Neural Networks".
     """
-    return _largest(_scores(weight).ravel(), kept).reshape(weight.shape)
+    return largest(_scores(weight).ravel(), kept).reshape(weight.shape)
 
 
 def magnitude_across(weights: Mapping[str, F32], kept: int) -> dict[str, Mask]:
@@ -59,7 +59,7 @@ def magnitude_across(weights: Mapping[str, F32], kept: int) -> dict[str, Mask]:
         ValueError: as `magnitude`.
     """
     flat = [_scores(weight).ravel() for weight in weights.values()]
-    chosen = _largest(np.concatenate([*flat, np.empty(0, np.float32)]), kept)
+    chosen = largest(np.concatenate([*flat, np.empty(0, np.float32)]), kept)
     ends = np.cumsum([scores.size for scores in flat])
     pieces = np.split(chosen, ends[:-1])
     return {
@@ -93,6 +93,51 @@ def n_of_m(weight: F32, *, n: int, m: int) -> Mask:
     return mask.reshape(weight.shape)
 
 
+def blocks(scores: F32, kept: int, *, height: int, width: int) -> Mask:
+    """Keep the `kept` aligned blocks of largest mean score; edge blocks may be smaller.
+
+    Args:
+        scores: (rows, cols) float32, not negative, without NaN; see `scores`.
+        kept: blocks to keep, 0..their number.
+        height, width: of a block; 16 and 64 are what the kernels like.
+
+    Returns:
+        (rows, cols) mask, whole blocks True or False.
+
+    Raises:
+        ValueError: not two dimensions, a block without extent, or a budget beyond the blocks.
+    """
+    if scores.ndim != 2 or height < 1 or width < 1:
+        raise ValueError(f"blocks of {height} × {width} do not cut shape {scores.shape}")
+    rows, cols = scores.shape
+    down, across = np.arange(0, rows, height), np.arange(0, cols, width)
+    if not scores.size:
+        return np.zeros(scores.shape, dtype=np.bool_)
+    sums = np.add.reduceat(np.add.reduceat(scores.astype(np.float64), down, 0), across, 1)
+    filled = np.add.outer(np.zeros(down.size), np.diff(np.append(across, cols)))
+    filled *= np.diff(np.append(down, rows))[:, np.newaxis]
+    chosen = largest((sums / filled).astype(np.float32).ravel(), kept).reshape(sums.shape)
+    return np.repeat(np.repeat(chosen, height, 0)[:rows], width, 1)[:, :cols]
+
+
+def rows(scores: F32, kept: int) -> Mask:
+    """Keep the `kept` rows (neurons, output channels) of largest l2 norm of their scores.
+
+    Args:
+        scores: (rows, cols) float32, without NaN.
+
+    Returns:
+        (rows, cols) mask, whole rows True or False.
+
+    Raises:
+        ValueError: not two dimensions, or a budget beyond the rows.
+    """
+    if scores.ndim != 2:
+        raise ValueError(f"rows are kept of a matrix, got shape {scores.shape}")
+    norms = np.sqrt(np.square(scores, dtype=np.float64).sum(axis=1)).astype(np.float32)
+    return np.repeat(largest(norms, kept)[:, np.newaxis], scores.shape[1], axis=1)
+
+
 def apply(weight: F32, mask: Mask) -> F32:
     """A copy of `weight` with positive zero where the mask is False.
 
@@ -110,8 +155,15 @@ def _scores(weight: F32) -> F32:
     return np.abs(weight)
 
 
-def _largest(scores: F32, kept: int) -> Mask:
-    """Mask of the `kept` largest, in linear time: all above the threshold, then ties in order."""
+def largest(scores: F32, kept: int) -> Mask:
+    """Mask of the `kept` largest, in linear time: all above the threshold, then ties in order.
+
+    Args:
+        scores: (n,) float32, without NaN.
+
+    Raises:
+        ValueError: the budget exceeds the size.
+    """
     if not 0 <= kept <= scores.size:
         raise ValueError(f"cannot keep {kept} of {scores.size} weights")
     if kept == 0:

@@ -1,0 +1,179 @@
+"""Training, one mini-batch at a time; whoever drives it decides when to pause or to store.
+
+The same network, plan, rows and backend give the same bits, whether or not the run was stopped and
+taken up again from a stored state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.network.graph import Network, Step
+from shared.network.training import backward, losses, optimisers, regrow
+from shared.network.training.plan import TrainPlan
+from shared.network.training.state import TrainState
+from shared.operators.spec import Run
+from shared.tensors.dtypes import F32, Array, Dtype
+from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
+
+PRODUCTS = {"gemm_f32", *(f"spmm_{layout}" for layout in SPARSE)}
+TRAINED_PORTS = ("weight", "bias")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What is learned from. `x` (n, ...) of the network's one input; `y` (n,) int64 labels, or for
+    the loss mse the wanted output (n, ...) float32."""
+
+    x: Array
+    y: Array
+
+
+def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        network: with one input that has an open batch, and one output.
+        fresh: draw new weights first (He et al. 2015: normal, variance 2 / inputs; zero bias).
+
+    Raises:
+        ValueError: nothing to train, or more than one input or output.
+    """
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise ValueError(
+            f"training takes one input and one output, not {sorted(network.inputs)} and "
+            f"{list(network.outputs)}"
+        )
+    begun = _drawn(network, plan.seed) if fresh else network
+    if plan.sparse is not None:
+        begun = regrow.sparsified(begun, plan.sparse, seed=plan.seed)
+    names = trained(begun)
+    if not names:
+        raise ValueError("nothing to train: no product has float32 weights of its own")
+    slots = {name: optimisers.empty(plan.optimiser, _array(begun, name)) for name in names}
+    return TrainState(begun, slots)
+
+
+def finished(state: TrainState, plan: TrainPlan, rows: int) -> bool:
+    """Whether every mini-batch of every epoch is done."""
+    return state.step >= plan.steps(rows)
+
+
+def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainState:
+    """The state after one more mini-batch.
+
+    Raises:
+        ValueError: the loss is not finite; says where. Or the rows do not fit the network.
+    """
+    total = plan.steps(len(rows.x))
+    taken = batch(state.step, plan, len(rows.x))
+    network = state.network
+    scored, name = _scored(network, plan)
+    (port,) = network.inputs
+    with np.errstate(all="ignore"):
+        taped = backward.forward(scored, {port: dense(rows.x[taken])}, run)
+        loss, slope = _loss(taped.values[name], rows.y[taken], plan)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss} at step {state.step}; a smaller rate than {plan.rate} may help"
+            )
+        seen = regrow.Seen()
+        watching = regrow.due(plan.sparse, state.step, total)
+        slopes = backward.gradients(
+            taped, {name: dense(slope)}, frozenset(state.slots), run, seen if watching else None
+        )
+        moved = state
+        if not (watching and regrow.replaces_step(plan.sparse)):
+            moved = _stepped(state, plan, slopes, plan.rate_at(state.step, total))
+    if watching and plan.sparse is not None:
+        moved = regrow.update(moved, plan.sparse, seen, seed=plan.seed, total=total)
+    return replace(moved, step=state.step + 1, loss=loss)
+
+
+def batch(step: int, plan: TrainPlan, rows: int) -> npt.NDArray[np.int64]:
+    """Row numbers of a step: every row once per epoch, in an order drawn from seed and epoch."""
+    per_epoch = -(-rows // plan.batch)
+    epoch, place = divmod(step, per_epoch)
+    return _order(plan.seed, epoch, rows)[place * plan.batch : (place + 1) * plan.batch]
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, rows: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(rows)
+
+
+def trained(network: Network) -> list[str]:
+    """Names of the weights that training changes: float32 weights and biases of products."""
+    names = [
+        step.inputs[port]
+        for step in network.steps
+        if step.operator in PRODUCTS
+        for port in TRAINED_PORTS
+        if step.inputs.get(port) in network.weights
+    ]
+    return [name for name in dict.fromkeys(names) if network.weights[name].dtype is Dtype.F32]
+
+
+def _scored(network: Network, plan: TrainPlan) -> tuple[Network, str]:
+    """The steps that the loss needs, and the value it reads: scores come before a softmax."""
+    (output,) = network.outputs
+    last = next((step for step in network.steps if output in step.outputs.values()), None)
+    if plan.loss != "cross_entropy" or last is None or last.operator != "softmax":
+        return network, output
+    others = tuple(step for step in network.steps if step is not last)
+    return replace(network, steps=others, outputs=(last.inputs["x"],)), last.inputs["x"]
+
+
+def _loss(made: Tensor, wanted: Array, plan: TrainPlan) -> tuple[float, F32]:
+    scores: F32 = made.values.view(np.float32)
+    if plan.loss == "mse":
+        return losses.mse(scores, wanted.astype(np.float32, copy=False))
+    return losses.cross_entropy(scores, wanted.astype(np.int64, copy=False))
+
+
+def _stepped(
+    state: TrainState, plan: TrainPlan, slopes: Mapping[str, Tensor], rate: float
+) -> TrainState:
+    weights, slots = dict(state.network.weights), dict(state.slots)
+    for name, slope in slopes.items():
+        array, slots[name] = optimisers.step(
+            plan.optimiser,
+            _array(state.network, name),
+            slope.values.view(np.float32),
+            state.slots[name],
+            rate=rate,
+            count=state.step + 1,
+        )
+        held = weights[name]
+        weights[name] = replace(held, parts={**held.parts, "values": array})
+    return replace(state, network=replace(state.network, weights=weights), slots=slots)
+
+
+def _array(network: Network, name: str) -> F32:
+    array: F32 = network.weights[name].parts["values"].view(np.float32)
+    return array
+
+
+def _drawn(network: Network, seed: int) -> Network:
+    rng = np.random.default_rng((seed, 0x4E45))
+    weights = dict(network.weights)
+    for step in network.steps:
+        weights |= _redrawn(step, network, rng)
+    return replace(network, weights=weights)
+
+
+def _redrawn(step: Step, network: Network, rng: np.random.Generator) -> dict[str, Tensor]:
+    """New weight and bias of a dense product."""
+    name = step.inputs.get("weight", "")
+    held = network.weights.get(name)
+    if step.operator != "gemm_f32" or held is None or held.layout is not Layout.DENSE:
+        return {}
+    rows, cols = held.shape
+    spread = np.float32(np.sqrt(2 / max(cols, 1)))
+    made = {name: dense(rng.standard_normal((rows, cols), dtype=np.float32) * spread)}
+    if (bias := step.inputs.get("bias", "")) in network.weights:
+        made[bias] = dense(np.zeros(rows, np.float32))
+    return made

@@ -1,0 +1,243 @@
+"""Training learns, is the same bits however it is cut, and keeps sparse weights sparse."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.network import execute
+from shared.network.graph import Network, Step
+from shared.network.training import backward, losses, loop, regrow, state
+from shared.network.training.loop import Rows
+from shared.network.training.plan import Adam, Method, Sgd, SparsePlan, TrainPlan
+from shared.network.training.state import TrainState
+from shared.operators.reference import ReferenceBackend
+from shared.tensors.layouts import Layout, Tensor, dense
+from tests.network import networks
+
+RUN = backward.on(ReferenceBackend())
+DYNAMIC: list[Method] = ["static", "set", "rigl", "dsr"]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """Three clouds of points in eight dimensions."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 240)
+    centres = rng.standard_normal((3, 8)) * 2
+    x = centres[labels] + rng.standard_normal((240, 8))
+    return Rows(x.astype(np.float32), labels)
+
+
+def small(*, hidden: int = 40) -> Network:
+    return networks.mlp((8, hidden, hidden, 3), ("dense", "dense", "dense"))
+
+
+def trained(
+    plan: TrainPlan, rows: Rows, network: Network | None = None, *, stop: int | None = None
+) -> TrainState:
+    found = loop.start(network or small(), plan, fresh=True)
+    while not loop.finished(found, plan, len(rows.x)) and found.step != stop:
+        found = loop.advance(found, plan, rows, RUN)
+    return found
+
+
+def accuracy(network: Network, rows: Rows) -> float:
+    scores = execute.load(network, ReferenceBackend()).run({"x": dense(rows.x)})["y"].values
+    return float((scores.argmax(axis=1) == rows.y).mean())
+
+
+def plan(method: Method | None = None, **changes: object) -> TrainPlan:
+    sparse = None
+    if method is not None:
+        sparse = SparsePlan(method, 0.8, every=3, min_rows=8)
+    return replace(TrainPlan(epochs=8, batch=32, rate=3e-3, sparse=sparse), **changes)
+
+
+@pytest.mark.parametrize("optimiser", [Adam(), Sgd(), Adam(decay=0.01), Sgd(0.0, decay=1e-4)])
+def test_training_separates_clouds(optimiser: Adam | Sgd, rows: Rows) -> None:
+    rate = 3e-3 if isinstance(optimiser, Adam) else 3e-2
+    found = trained(plan(optimiser=optimiser, rate=rate), rows)
+
+    assert accuracy(found.network, rows) > 0.9
+
+
+@pytest.mark.parametrize("method", [None, *DYNAMIC, "gradual"])
+def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(
+    method: Method | None, rows: Rows
+) -> None:
+    whole = trained(plan(method), rows)
+
+    halfway = state.unpack(state.pack(trained(plan(method), rows, stop=29)))
+    while not loop.finished(halfway, plan(method), len(rows.x)):
+        halfway = loop.advance(halfway, plan(method), rows, RUN)
+
+    assert state.pack(halfway) == state.pack(whole)
+
+
+def test_another_seed_gives_other_weights(rows: Rows) -> None:
+    first, second = (trained(plan(seed=seed), rows, stop=2) for seed in (0, 1))
+
+    assert state.pack(first) != state.pack(second)
+
+
+@pytest.mark.parametrize("method", DYNAMIC)
+def test_the_number_of_stored_weights_never_changes(method: Method, rows: Rows) -> None:
+    found = loop.start(small(), plan(method), fresh=True)
+    budget = stored(found)
+
+    while not loop.finished(found, plan(method), len(rows.x)):
+        found = loop.advance(found, plan(method), rows, RUN)
+
+        assert stored(found) == budget
+    assert accuracy(found.network, rows) > 0.85
+
+
+@pytest.mark.parametrize("method", ["set", "rigl", "dsr"])
+def test_weights_move_to_other_places(method: Method, rows: Rows) -> None:
+    begun = loop.start(small(), plan(method), fresh=True)
+
+    found = trained(plan(method), rows)
+
+    assert places(begun) != places(found)
+
+
+def test_a_static_mask_stays_where_it_is(rows: Rows) -> None:
+    begun = loop.start(small(), plan("static"), fresh=True)
+
+    assert places(trained(plan("static"), rows)) == places(begun)
+
+
+@pytest.mark.parametrize("method", [*DYNAMIC, "gradual"])
+def test_weights_and_optimiser_state_are_arrays_of_the_stored_elements(
+    method: Method, rows: Rows
+) -> None:
+    found = trained(plan(method), rows, stop=20)
+
+    for name, weight in sparse_weights(found).items():
+        for slot in found.slots[name].values():
+            assert slot.shape == weight.parts["values"].shape
+
+
+def test_what_has_just_grown_is_zero_and_has_no_past(rows: Rows) -> None:
+    settings = plan("rigl")
+    before = trained(settings, rows, stop=3)
+
+    after = loop.advance(before, settings, rows, RUN)
+
+    for name, weight in sparse_weights(after).items():
+        now, then = positions(after)[name], positions(before)[name]
+        new = ~np.isin(now, then)
+        assert new.any()
+        assert not weight.parts["values"][new].any()
+        assert not after.slots[name]["mean"][new].any()
+
+
+def test_gradual_pruning_ends_at_the_sparsity_asked_for(rows: Rows) -> None:
+    found = trained(plan("gradual"), rows)
+
+    sizes = [weight.size for weight in sparse_weights(found).values()]
+    assert stored(found) == sum(sizes) - round(sum(sizes) * 0.8)
+
+
+def test_small_layers_stay_dense(rows: Rows) -> None:
+    found = loop.start(small(), plan("rigl"))
+
+    assert found.network.weights["w2"].layout is Layout.DENSE  # three outputs
+
+
+def test_the_loss_is_the_logarithm_of_the_share_at_the_label() -> None:
+    scores = np.log(np.array([[0.5, 0.25, 0.25]], dtype=np.float32))
+
+    loss, slope = losses.cross_entropy(scores, np.array([1]))
+
+    assert loss == pytest.approx(np.log(4), rel=1e-6)
+    assert slope[0].tolist() == pytest.approx([0.5, -0.75, 0.25], abs=1e-6)
+
+
+def test_squared_differences_are_averaged() -> None:
+    loss, slope = losses.mse(np.float32([[1, 3]]), np.float32([[0, 1]]))
+
+    assert loss == pytest.approx((1 + 4) / 2)
+    assert slope.tolist() == [[1.0, 2.0]]  # 2 / 2 × difference
+
+
+def test_a_value_with_two_readers_gets_both_slopes() -> None:
+    steps = (
+        Step("square", "mul", {"a": "x", "b": "x"}, {"y": "s"}),
+        Step("add", "add", {"a": "s", "b": "x"}, {"y": "y"}),
+    )
+    network = Network({"x": networks.batched(2)}, ("y",), steps, {})
+    x = dense(np.float32([[3.0, -1.0]]))
+
+    taped = backward.forward(network, {"x": x}, RUN)
+    found = backward.gradients(
+        taped, {"y": dense(np.ones((1, 2), np.float32))}, frozenset({"x"}), RUN
+    )
+
+    assert found["x"].values.tolist() == [[7.0, -1.0]]  # 2 x + 1
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rate(rows: Rows) -> None:
+    wild = Rows(np.full_like(rows.x, 1e38), rows.y)
+
+    with pytest.raises(ValueError, match="the loss is .* at step 0; a smaller rate than 0.003"):
+        trained(plan(), wild)
+
+
+def test_a_label_beyond_the_classes_is_named(rows: Rows) -> None:
+    wrong = Rows(rows.x, np.full_like(rows.y, 3))
+
+    with pytest.raises(ValueError, match="label 3 is not one of the 3 classes"):
+        trained(plan(), wrong)
+
+
+def test_no_rows_are_refused(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        trained(plan(), Rows(rows.x[:0], rows.y[:0]))
+
+
+def test_a_network_without_own_weights_is_refused() -> None:
+    network = networks.mlp((8, 4), ("int8",))
+
+    with pytest.raises(ValueError, match="no product has float32 weights"):
+        loop.start(network, plan())
+
+
+def test_a_step_without_gradient_is_named(rows: Rows) -> None:
+    network = networks.mlp((8, 16, 16, 3), ("dense", "int8", "dense"))
+
+    with pytest.raises(ValueError, match="'layer1' cannot be trained through: gemm_i8"):
+        trained(plan(), rows, network)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0" * 64, b"not a container at all, but long enough"])
+def test_bytes_that_are_no_state_are_refused(junk: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any of the container's own refusals
+        state.unpack(junk)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("sparsity", 1.0), ("drop", -0.1), ("until", 1.5), ("every", 0)]
+)
+def test_a_plan_that_makes_no_sense_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(SparsePlan("rigl", 0.9), **{field: value})
+
+
+def sparse_weights(found: TrainState) -> Mapping[str, Tensor]:
+    weights = found.network.weights
+    return {name: weights[name] for name in found.slots if weights[name].layout is Layout.CSR}
+
+
+def positions(found: TrainState) -> dict[str, regrow.I64]:
+    return {name: regrow.positions(weight) for name, weight in sparse_weights(found).items()}
+
+
+def places(found: TrainState) -> dict[str, list[int]]:
+    return {name: at.tolist() for name, at in positions(found).items()}
+
+
+def stored(found: TrainState) -> int:
+    return sum(at.size for at in positions(found).values())
