@@ -174,6 +174,22 @@ def test_rows_are_rounded_to_bytes_as_defined(
     np.testing.assert_array_equal(scale, wanted_scale)
 
 
+def test_ties_are_rounded_to_even(kernels: Engine, rng: np.random.Generator) -> None:
+    largest = rng.uniform(1, 2, 2**16).astype(np.float32)
+    step = largest * (np.float32(1) / np.float32(127))
+    short = np.flatnonzero((step.view(np.uint32) & 0xFF) == 0)  # (h + 1/2) step is a float32 then
+    halves = np.arange(-126, 127, dtype=np.float32) + np.float32(0.5)
+    x: F32 = np.concatenate(
+        [largest[short, np.newaxis], step[short, np.newaxis] * halves], axis=1
+    ).astype(np.float32)
+
+    found, _ = kernels.rounded(x)
+
+    assert short.size > 100
+    np.testing.assert_array_equal(found, int4.rounded(x)[0])
+    assert np.array_equal(found[0, 1:], np.rint(halves))
+
+
 def test_a_weight_keeps_its_codes_once(kernels: Engine, rng: np.random.Generator) -> None:
     weight = nibbles(rng, 8, 256, 32)
 

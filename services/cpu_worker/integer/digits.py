@@ -60,17 +60,17 @@ def split(x: Any, cols: int, digits: Any, step: Any) -> bool:
         digits: (3 * n * cols,) int8, written.
         step: (n,) float32, written.
     """
-    bits = x.view(np.int32)
-    n = step.size
-    for row in range(n):
-        start, largest = row * cols, np.int32(0)
-        for at in range(start, start + cols):
+    size = step.size * cols
+    for row in range(step.size):
+        # Slices are indexed from 0 on: only then does the compiler see that no index is negative.
+        start, end = row * cols, row * cols + cols
+        held, upper = x[start:end], digits[start:end]
+        middle, lower = digits[size + start : size + end], digits[2 * size + start : 2 * size + end]
+        bits, largest = held.view(np.int32), np.int32(0)
+        for at in range(cols):
             largest = max(largest, bits[at] & np.int32(0x7FFFFFFF))
         if largest == 0:
-            step[row] = 0
-            digits[start : start + cols] = 0
-            digits[n * cols + start : n * cols + start + cols] = 0
-            digits[2 * n * cols + start : 2 * n * cols + start + cols] = 0
+            step[row], upper[:], middle[:], lower[:] = 0, 0, 0, 0
             continue
         exponent = np.int64(largest >> 23) - 126  # the largest is below 2**exponent
         peak = np.float32(2.0**exponent)
@@ -80,14 +80,13 @@ def split(x: Any, cols: int, digits: Any, step: Any) -> bool:
             return False
         factor = np.float32(2.0 ** (PLACE - exponent))
         step[row] = np.float32(2.0 ** (exponent - PLACE))
-        for at in range(start, start + cols):
-            value = np.int32((x[at] * factor + MIDDLE) - MIDDLE)
-            low = ((value + 128) & 255) - 128
-            value = (value - low) >> 8
-            middle = ((value + 128) & 255) - 128
-            digits[2 * n * cols + at] = np.int8(low)
-            digits[n * cols + at] = np.int8(middle)
-            digits[at] = np.int8((value - middle) >> 8)
+        for at in range(cols):
+            value = np.int32((held[at] * factor + MIDDLE) - MIDDLE)
+            low = ((value + np.int32(128)) & np.int32(255)) - np.int32(128)
+            value = (value - low) >> np.int32(8)
+            centre = ((value + np.int32(128)) & np.int32(255)) - np.int32(128)
+            lower[at], middle[at] = np.int8(low), np.int8(centre)
+            upper[at] = np.int8((value - centre) >> np.int32(8))
     return True
 
 
@@ -117,9 +116,10 @@ def join(sums: Any, step: Any, scale: Any, y: Any) -> None:
     """
     rows, size = scale.size, y.size
     for j in range(step.size):
+        start, end = j * rows, j * rows + rows
+        made, upper = y[start:end], sums[start:end]
+        middle, lower = sums[size + start : size + end], sums[2 * size + start : 2 * size + end]
         for row in range(rows):
-            at = j * rows + row
-            upper, middle = np.float32(sums[at]), np.float32(sums[size + at])
-            lower = np.float32(sums[2 * size + at])
-            exact = upper * np.float32(65536) + (middle * np.float32(256) + lower)
-            y[at] = exact * step[j] * scale[row]
+            rest = np.float32(middle[row]) * np.float32(256) + np.float32(lower[row])
+            exact = np.float32(upper[row]) * np.float32(65536) + rest
+            made[row] = exact * step[j] * scale[row]

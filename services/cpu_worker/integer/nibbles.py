@@ -35,7 +35,6 @@ from services.cpu_worker.simd.integers import (
     load_some_words,
     load_words,
     masked,
-    no_words,
     numbers,
     repeated_words,
     shifted,
@@ -141,35 +140,46 @@ def floats_shared(bounds: Any, wide: Any, side: Any, matrix: Any, panel: Any, y:
 
 
 @kernel
+def _exact(wide: Any, held: Any, x: Any, at: int, first: Any) -> Any:
+    """The sums of eight products of each word of a block with one of each row of x."""
+    even = repeated_words(wide, masked(held, LOW))
+    odd = repeated_words(wide, masked(shifted(held, 4), LOW))
+    part = dot(first, even, load_words(wide, x, 8 * at))
+    return numbers(dot(part, odd, load_words(wide, x, 8 * at + 4 * width(wide))))
+
+
+@kernel
 def octets(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """`floats` with bytes for x: the sum of eight products is an exact integer.
+    """`floats` with bytes for x and 8 for zero: the sum of eight products is an exact integer.
 
     Args:
         panel: (x, sums): (tiles * blocks * 2 * 4 * width,) int8 and (tiles * blocks * width,)
-            float32, see `panels.halves`.
+            int32, what zero takes away; see `panels.halves`.
     """
     scale, rows, cols = matrix[1], matrix[3], matrix[4]
     x, x_sums = panel
     high, step, blocks = width(side), width(wide), (cols + BLOCK - 1) // BLOCK
     per = scale.size // max(rows * blocks, 1)
-    chunk = max(2 * CHUNK // max(cols, 1), 1)
+    chunk = max(CHUNK // max(cols, 1), 1) * 2
     for start in range(span[0], span[1], chunk):
+        end = min(start + chunk, span[1])
         for tile in range(y.size // (rows * high)):
-            for row in range(start, min(start + chunk, span[1])):
-                total = zero(wide)
+            for row in range(start, end, 2):
+                below = min(row + 1, end - 1)  # the last row again
+                total_a, total_b = zero(wide), zero(wide)
                 for block in range(blocks):
-                    first, at = (row * blocks + block) * per, (tile * blocks + block) * step
-                    held = _codes(matrix, row, block)
-                    even = repeated_words(wide, masked(held, LOW))
-                    odd = repeated_words(wide, masked(shifted(held, 4), LOW))
-                    part = dot(no_words(wide), even, load_words(wide, x, 8 * at))
-                    part = dot(part, odd, load_words(wide, x, 8 * at + 4 * step))
-                    taken = repeated(wide, _zero(matrix, per, first))
-                    exact = fma(load(wide, x_sums, at), taken, numbers(part))
-                    total = fma(repeated(wide, _factors(scale, per, first)), exact, total)
-                found = group_totals(side, total)
+                    at = (tile * blocks + block) * step
+                    first = load_words(wide, x_sums, at)
+                    part_a = _exact(wide, _codes(matrix, row, block), x, at, first)
+                    part_b = _exact(wide, _codes(matrix, below, block), x, at, first)
+                    held = _factors(scale, per, (row * blocks + block) * per)
+                    total_a = fma(repeated(wide, held), part_a, total_a)
+                    held = _factors(scale, per, (below * blocks + block) * per)
+                    total_b = fma(repeated(wide, held), part_b, total_b)
+                found_a, found_b = group_totals(side, total_a), group_totals(side, total_b)
                 for j in range(high):
-                    y[(tile * high + j) * rows + row] = lane(found, j)
+                    y[(tile * high + j) * rows + row] = lane(found_a, j)
+                    y[(tile * high + j) * rows + below] = lane(found_b, j)
 
 
 @shared

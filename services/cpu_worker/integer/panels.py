@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from services.cpu_worker.simd.compiled import kernel
-from shared.tensors.dtypes import F32, I8, U8, Array
+from shared.tensors.dtypes import F32, I8, I32, U8, Array
 
 BLOCK, WORD = 128, 8  # columns of 64 bytes of nibbles, and of one word of them
 NO_SIGN = np.uint8(0x80)  # turned over, a byte -128..127 is one of 0..255, larger by 128
@@ -18,6 +18,9 @@ PLACES: F32 = np.array([16.0**-place for place in (0, 1, 2, 3, 4, 5, 6, 6)], dty
 PART = np.float32(1) / np.float32(127)
 INFINITE = np.int32(0x7F800000)  # bits of infinity; those of NaN are more
 MIDDLE = 1.5 * 2**52  # added and taken away, it rounds a float64 half to even
+# A quotient by reciprocal is off by 2**-44 here, and one that is no tie is 2**-25 away from each:
+# rounded to multiples of 2**-33, ties are ties and nothing else is.
+SNAP = 1.5 * 2**19
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
 ONES: F32 = np.ones(WORD, dtype=np.float32)
 
@@ -91,7 +94,7 @@ def by_place(x: F32) -> F32:
     return panel.reshape(x.shape[0], -1)
 
 
-def halves(x: I8, high: int) -> tuple[I8, F32]:
+def halves(x: I8, high: int) -> tuple[I8, I32]:
     """The even columns of each block of x, then the odd ones, and the sums over words.
 
     Args:
@@ -99,10 +102,10 @@ def halves(x: I8, high: int) -> tuple[I8, F32]:
         high: rows of a tile.
 
     Returns:
-        (tiles, blocks, 2, high, 64) int8 and (tiles, blocks, high, 16) float32.
+        (tiles, blocks, 2, high, 64) int8 and (tiles, blocks, high, 16) int32, times -8.
     """
     panel = _room(x.shape, high, BLOCK, np.int8)
-    sums: F32 = np.zeros(panel.size // WORD, dtype=np.float32)
+    sums: I32 = np.zeros(panel.size // WORD, dtype=np.int32)
     _halve(line(x), x.shape, high, panel, sums)
     return panel, sums
 
@@ -120,22 +123,27 @@ def _copy(x: Any, shape: Any, high: int, columns: int, panel: Any) -> None:
     for row in range(n):
         start = (row // high * steps * high + row % high) * columns
         for step in range(steps):
-            to, at = start + step * high * columns, row * cols + step * columns
-            for offset in range(min(columns, cols - step * columns)):
-                panel[to + offset] = x[at + offset]
+            at, to = row * cols + step * columns, start + step * high * columns
+            count = min(columns, cols - step * columns)
+            held, made = x[at : at + count], panel[to : to + count]
+            for offset in range(count):
+                made[offset] = held[offset]
 
 
 @kernel
 def _by_place(x: Any, shape: Any, factors: Any, panel: Any, sums: Any) -> None:
     n, cols = shape
-    blocks = (cols + BLOCK - 1) // BLOCK
+    words = (cols + BLOCK - 1) // BLOCK * (BLOCK // WORD)  # of a row, whole blocks
     for row in range(n):
-        for column in range(cols):
-            place, word = column % WORD, column % BLOCK // WORD
-            block = row * blocks + column // BLOCK
-            value = x[row * cols + column]
-            panel[block * BLOCK + place * (BLOCK // WORD) + word] = value * factors[place]
-            sums[block * (BLOCK // WORD) + word] += value
+        for word in range((cols + WORD - 1) // WORD):
+            at, total = row * cols + word * WORD, np.float32(0)
+            to = (row * words + word // 16 * 16) * WORD + word % 16
+            held = x[at : at + min(WORD, cols - word * WORD)]
+            made = panel[to : to + 7 * 16 + 1]
+            for place in range(held.size):
+                made[place * 16] = held[place] * factors[place]
+                total += held[place]
+            sums[row * words + word] = total
 
 
 @kernel
@@ -143,12 +151,16 @@ def _halve(x: Any, shape: Any, high: int, panel: Any, sums: Any) -> None:
     n, cols = shape
     blocks = (cols + BLOCK - 1) // BLOCK
     for row in range(n):
-        for column in range(cols):
-            block = row // high * blocks + column // BLOCK
-            inside, j = column % BLOCK, row % high
-            value = x[row * cols + column]
-            panel[((block * 2 + inside % 2) * high + j) * (BLOCK // 2) + inside // 2] = value
-            sums[(block * high + j) * (BLOCK // WORD) + inside // WORD] += np.float32(value)
+        for word in range((cols + WORD - 1) // WORD):
+            at, total = row * cols + word * WORD, np.int32(0)
+            block, j = row // high * blocks + word // 16, row % high
+            held = x[at : at + min(WORD, cols - word * WORD)]
+            even = (block * 2 * high + j) * (BLOCK // 2) + word % 16 * (WORD // 2)
+            odd = even + high * (BLOCK // 2)
+            for place in range(held.size):
+                panel[(odd if place % 2 else even) + place // 2] = held[place]
+                total += held[place]
+            sums[(block * high + j) * 16 + word % 16] = -8 * total
 
 
 @kernel
@@ -162,21 +174,23 @@ def round_rows(x: Any, cols: int, smallest: float, octets: Any, scale: Any) -> N
         octets: (n * cols,) int8, written.
         scale: (n,) float32, written.
     """
-    bits, largest = x.view(np.int32), np.empty(1, dtype=np.int32)
+    largest = np.empty(1, dtype=np.int32)
     for row in range(scale.size):
-        start, most = row * cols, np.int32(0)
-        for at in range(start, start + cols):
+        # Slices are indexed from 0 on: only then does the compiler see that no index is negative.
+        held, made = x[row * cols : row * cols + cols], octets[row * cols : row * cols + cols]
+        bits, most = held.view(np.int32), np.int32(0)
+        for at in range(cols):
             most = max(most, bits[at] & np.int32(0x7FFFFFFF))  # as |x| is ordered, NaN last
         if most >= INFINITE:
             scale[row] = np.nan
-            octets[start : start + cols] = 0
+            made[:] = 0
             continue
         largest[0] = most
         step = max(largest.view(np.float32)[0] * PART, np.float32(smallest))
-        scale[row] = step
-        for at in range(start, start + cols):
-            quotient = np.float64(x[at]) / np.float64(step)
-            octets[at] = np.int8((quotient + MIDDLE) - MIDDLE)
+        scale[row], per_step = step, np.float64(1) / np.float64(step)
+        for at in range(cols):
+            quotient = (np.float64(held[at]) * per_step + SNAP) - SNAP
+            made[at] = np.int8(np.int32((quotient + MIDDLE) - MIDDLE))
 
 
 def rounded(x: F32) -> tuple[I8, F32]:
