@@ -61,12 +61,35 @@ def quantize(weight: F32, scheme: Scheme) -> Tensor:
     Raises:
         ValueError: as `scales`.
     """
-    scale = scales(weight, scheme)
+    return with_scale(weight, scales(weight, scheme), scheme)
+
+
+def with_scale(weight: F32, scale: F32, scheme: Scheme) -> Tensor:
+    """Round a weight matrix with given scales.
+
+    Args:
+        weight: (rows, cols) float32, finite.
+        scale: (rows, groups) float32, positive and normal, as `scales` shapes them.
+        scheme: bits and layout.
+    """
     steps = weight.astype(np.float64) / _spread(scale, weight.shape[1])
-    codes = np.clip(np.rint(steps), -scheme.top, scheme.top).astype(np.int8)
-    held = packing.join_nibbles(codes) if scheme.layout is Layout.INT4_GROUP else codes
-    rows, cols = weight.shape
-    return Tensor(scheme.layout, Dtype.F32, (rows, cols), {"codes": held, "scale": scale})
+    rounded = np.clip(np.rint(steps), -scheme.top, scheme.top).astype(np.int8)
+    return with_codes(rounded, scale, scheme.layout)
+
+
+def with_codes(integers: I8, scale: F32, layout: Layout) -> Tensor:
+    """A quantized tensor of given integers, for solvers that round in their own way.
+
+    Args:
+        integers: (rows, cols) int8, inside the range of the layout.
+        scale: (rows, groups) float32.
+
+    Raises:
+        ValueError: an integer does not fit the layout.
+    """
+    held = packing.join_nibbles(integers) if layout is Layout.INT4_GROUP else integers
+    rows, cols = integers.shape
+    return Tensor(layout, Dtype.F32, (rows, cols), {"codes": held, "scale": scale})
 
 
 def codes(tensor: Tensor) -> I8:
@@ -95,8 +118,12 @@ def dequantize(tensor: Tensor) -> F32:
     Raises:
         ValueError: the layout holds no integer codes.
     """
-    steps = codes(tensor).astype(np.float32)
-    return steps * _spread(tensor.parts["scale"].view(np.float32), tensor.shape[1])
+    return codes(tensor).astype(np.float32) * sizes(tensor)
+
+
+def sizes(tensor: Tensor) -> F32:
+    """The size of one integer step for every element; (rows, cols) float32."""
+    return _spread(tensor.parts["scale"].view(np.float32), tensor.shape[1])
 
 
 def _spread(scale: F32, cols: int) -> F32:

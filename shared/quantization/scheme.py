@@ -1,6 +1,6 @@
 """How many bits a weight gets and how many weights share a scale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.tensors.layouts import Layout
 
@@ -9,7 +9,8 @@ from shared.tensors.layouts import Layout
 class Scheme:
     """Symmetric signed integers: value = code × scale, and zero is exactly zero.
 
-    `group` columns of a row share one scale; None means the whole row (one output channel).
+    `group` columns of a row share one scale; None means the whole row (one output channel). Codes
+    of fewer bits than the layout stores use the middle of its range.
     """
 
     layout: Layout
@@ -32,8 +33,41 @@ class Scheme:
             raise ValueError(f"groups of {group} do not divide rows of {cols} columns")
         return group
 
+    def fitted(self, cols: int) -> "Scheme":
+        """This scheme with the largest group up to its own that divides rows of `cols` columns.
+
+        A group of a power of two is halved until it divides; a row of odd length gets one scale.
+        """
+        group = self.group
+        while group is not None and group > 1 and cols % group:
+            group //= 2
+        if group == 1 and self.group != 1:
+            group = None
+        return replace(self, group=group)
+
 
 INT8_PER_CHANNEL = Scheme(Layout.INT8_CHANNEL, bits=8, group=None)
+
+
+def of(bits: int, group: int | None) -> Scheme:
+    """The scheme of so many bits: up to four in nibbles by group, more in bytes by channel.
+
+    Args:
+        bits: 2..8.
+        group: columns per scale, or None for one scale per row; over four bits always None.
+
+    Raises:
+        ValueError: bits out of range, a group that is not positive, or groups of over four bits.
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"codes have 2 to 8 bits, got {bits}")
+    if group is not None and group < 1:
+        raise ValueError(f"a group has at least one column, got {group}")
+    if bits <= 4:
+        return Scheme(Layout.INT4_GROUP, bits, group)
+    if group is not None:
+        raise ValueError(f"codes of {bits} bits have one scale per row; groups are for 2 to 4 bits")
+    return Scheme(Layout.INT8_CHANNEL, bits, None)
 
 
 def int4_per_group(group: int) -> Scheme:

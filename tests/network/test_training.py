@@ -8,7 +8,7 @@ import pytest
 
 from shared.network import execute
 from shared.network.graph import Network, Step
-from shared.network.training import backward, losses, loop, regrow, state
+from shared.network.training import backward, loop, losses, regrow, state
 from shared.network.training.loop import Rows
 from shared.network.training.plan import Adam, Method, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
@@ -182,7 +182,7 @@ def test_a_value_with_two_readers_gets_both_slopes() -> None:
 def test_a_loss_that_is_not_finite_names_step_and_rate(rows: Rows) -> None:
     wild = Rows(np.full_like(rows.x, 1e38), rows.y)
 
-    with pytest.raises(ValueError, match="the loss is .* at step 0; a smaller rate than 0.003"):
+    with pytest.raises(ValueError, match=r"the loss is .* at step 0; a smaller rate than 0\.003"):
         trained(plan(), wild)
 
 

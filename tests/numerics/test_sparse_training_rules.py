@@ -1,5 +1,7 @@
 """Shares, schedules, scores, drops and growth hold their budgets and their definitions."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,7 +53,7 @@ def test_the_cubic_rises_from_the_first_to_the_last(
 
     assert path[begin] == pytest.approx(first)
     assert path[begin + span] == pytest.approx(last)
-    assert all(a <= b + 1e-12 for a, b in zip(path, path[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(path))
     assert cubic.due(begin)
     assert cubic.due(begin + span)
     assert not cubic.due(begin + span + 1)
