@@ -7,8 +7,8 @@ code is (code - zero) × scale.
 
 64 bytes of codes are 16 words of eight columns each, so a word lies in one group. x comes
 rearranged for that (see `panels`), with its sums over eight columns beside it: what zero takes away
-is subtracted word by word, before anything large is summed. For many rows of x, rows of the matrix
-become float32 in that order, a few at a time, for the kernel of `octets` or for BLAS.
+is subtracted word by word, before anything large is summed. For some rows of x, rows of the matrix
+become float32 in that order, a few at a time, for the kernel of `octets`; for many see `unpacked`.
 """
 
 from typing import Any
@@ -49,8 +49,7 @@ SIGNED = np.float32(8)  # zero of codes that were signed
 LOW = np.int32(0x0F0F0F0F)
 STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
-ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
-LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
+ROOM = 2**17  # float32 of unpacked rows, a quarter of one too
 
 
 @kernel
@@ -215,7 +214,7 @@ def some(span: Any, matrix: Any, panel: Any, y: Any) -> None:
     """
     rows, cols = matrix[3], matrix[4]
     wide = (cols + BLOCK - 1) // BLOCK * BLOCK
-    count = max(ROOM // 4 // max(wide, 1) // 4, 1) * 4
+    count = max(ROOM // max(wide, 1) // 4, 1) * 4
     values = np.empty(count * wide, dtype=np.float32)
     n = y.size // rows
     part = np.empty(n * count, dtype=np.float32)
@@ -235,29 +234,3 @@ def some_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
     """`some` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
         some((bounds[share], bounds[share + 1]), matrix, panel, y)
-
-
-@kernel
-def many(span: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """`floats` for many rows of x.
-
-    Args:
-        panel: (blocks * 128, n) float32, column-major, in the order of `panels.by_place`.
-        y: (rows, n) float32, row-major; written for the span.
-    """
-    wide = panel.shape[0]
-    count = max(ROOM // max(wide, 1), LEAST)
-    values = np.empty((count, wide), dtype=np.float32)
-    flat = values.reshape(-1)
-    for start in range(span[0], span[1], count):
-        end = min(start + count, span[1])
-        for row in range(start, end):
-            _unpack(matrix, row, flat, (row - start) * wide)
-        np.dot(values[: end - start], panel, y[start:end])
-
-
-@shared
-def many_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
-    """`many` with one share of rows per turn."""
-    for share in prange(bounds.size - 1):
-        many((bounds[share], bounds[share + 1]), matrix, panel, y)

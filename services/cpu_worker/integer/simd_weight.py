@@ -10,14 +10,14 @@ from services.cpu_worker.integer.panels import line
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.sparse import shares
-from shared.tensors.dtypes import F32, I8, I32, U8, Array
+from shared.tensors.dtypes import F32, I8, I32, Array
 from shared.tensors.layouts import Layout, Tensor
 
 FEW = 4  # rows of x for which nibbles are read as they are; for more they are unpacked once
 SOME = 48  # rows of x for which BLAS is not worth its own copies
 LARGE = np.float32(1e36)  # sums of eight beyond it may overflow where the product does not
 OFFSET = 128  # what the bytes of a panel are larger by
-SIGNS = np.int32(-0x77777778)  # the upper bit of every nibble of a word
+SIGNS, PLAIN = np.int32(-0x77777778), np.int32(0)  # the upper bit of every nibble of a word; none
 STEPS = {high: Lanes(64 // high) for high in (1, 4)}
 SIDES = {high: Lanes(high) for high in (1, 4)}
 WIDES = {high: Lanes(16 * high) for high in (1, 4)}
@@ -81,6 +81,7 @@ class Nibbles:
     """Codes of four bits whose groups are multiples of 32 columns; see `weight.Grouped`."""
 
     matrix: tuple[Any, ...]  # what `nibbles` reads
+    stream: Stream  # the same codes, for many rows of x
     bounds: shares.I64
 
     def multiply(self, x: F32) -> F32:
@@ -90,11 +91,10 @@ class Nibbles:
             planes = panels.planes(x)
             if np.abs(planes[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
                 return self._run((nibbles.floats, nibbles.floats_shared), planes, n, 1)
-        x = panels.by_place(x)
         if n > SOME:
-            return _by_blas((nibbles.many, nibbles.many_shared), self.bounds, self.matrix, x)
+            return self.stream.multiply(x)
         made: F32 = np.empty((-(-n // 4) * 4, self.matrix[3]), dtype=np.float32)
-        panel, y = panels.floats(x, 4), made.reshape(-1)
+        panel, y = panels.floats(panels.by_place(x), 4), made.reshape(-1)
         compiled.run(nibbles.some, nibbles.some_shared, self.bounds, self.matrix, panel, y)
         return made[:n]
 
@@ -115,7 +115,7 @@ def prepare(tensor: Tensor, *, threads: int = 1) -> "Octets | Nibbles | Stream":
     """Prepare a weight of a layout with codes; its arrays are shared, not copied, where they fit.
 
     Args:
-        tensor: INT8_CHANNEL or INT4_GROUP; its parts are trusted (see tensors.check).
+        tensor: INT8_CHANNEL, INT4_GROUP or INT_GROUP; its parts are trusted (see tensors.check).
         threads: that share a product.
     """
     bounds = shares.even(tensor.shape[0], threads)
@@ -140,14 +140,26 @@ def _by_blas(pair: Any, bounds: shares.I64, matrix: Any, x: F32) -> F32:
 
 def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
     rows, cols = tensor.shape
-    codes, scale = tensor.parts["codes"].view(np.uint8), tensor.parts["scale"].view(np.float32)
+    signed = tensor.layout is Layout.INT4_GROUP
+    bits = 4 if signed else int(tensor.parts["bits"][0])
+    codes = line(tensor.parts["codes"].view(np.uint8))
+    scale = _of_rows(tensor.parts["scale"].view(np.float32), rows)
+    zero = np.uint8(8) if signed else _of_rows(tensor.parts["zero"].view(np.uint8), rows)
     group = cols // max(scale.shape[1], 1)
-    if cols and group % 32 == 0:
-        blocks = line(_of_blocks(scale, cols))
-        return Nibbles((line(codes), blocks, NO_ZERO, rows, cols, SIGNS), bounds)
-    zero: U8 = np.full(scale.shape, 8, dtype=np.uint8)
-    parts = (line(codes), line(scale), line(zero), rows, cols, 4, np.int32(0x88))
-    return Stream(parts, bounds)
+    flip = np.int32(8 if signed else 0)
+    zeros = line(np.broadcast_to(zero, scale.shape))
+    stream = Stream((codes, line(scale), zeros, rows, cols, bits, flip), bounds)
+    if bits != 4 or not cols or group % 32:
+        return stream
+    blocks = line(_of_blocks(scale, cols))
+    zeros = NO_ZERO if signed else line(_of_blocks(np.asarray(zero), cols))
+    held = (codes, blocks, zeros, rows, cols, SIGNS if signed else PLAIN)
+    return Nibbles(held, stream, bounds)
+
+
+def _of_rows(values: Array, rows: int) -> Any:
+    """Numbers for every row, where one row of them may stand for all."""
+    return np.broadcast_to(values, (rows, values.shape[1]))
 
 
 def _of_blocks(values: Array, cols: int) -> Array:

@@ -55,6 +55,26 @@ def load_some_words(
 
 
 @intrinsic
+def load_fields(typing: Any, values: types.Array, at: types.Type, bits: types.Type) -> Any:
+    """Eight unsigned numbers of 1 to 8 bits from byte `at` on, the lowest bits first.
+
+    Eight bytes are read, however many bits are wanted.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        wide = llvm.vector(8, llvm.INT64)
+        where = llvm.address(context, builder, (values, given[0]), given[1])
+        octets = builder.load(where, align=1, typ=llvm.INT64)
+        step = llvm.splat(builder, given[2], 8)
+        places = builder.mul(step, wide(list(range(8))))
+        moved = builder.lshr(llvm.splat(builder, octets, 8), places)
+        ones = builder.sub(builder.shl(wide([1] * 8), step), wide([1] * 8))
+        return builder.trunc(builder.and_(moved, ones), llvm.vector(8, llvm.INT32))
+
+    return WordsType(8)(values, types.intp, types.int64), build
+
+
+@intrinsic
 def repeated_words(typing: Any, lanes: LanesType, words: WordsType) -> Any:
     """A wider vector that holds `words` again and again; `lanes` is a multiple of its width."""
 
