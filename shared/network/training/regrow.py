@@ -22,7 +22,7 @@ from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, Tensor
 
 DENSE, SPARSE = "gemm_f32", "spmm_csr"
-BLOCK = 2**20  # elements of a dense gradient held at a time: 4 MiB
+BLOCK = 2**17  # elements of a dense gradient held at a time: 512 KiB
 I64 = npt.NDArray[np.int64]
 
 
