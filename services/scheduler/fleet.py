@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from services.scheduler.policy import Policy
 from shared.contracts.v1.workers import Heartbeat, WorkerCard
 
-SERVICE_CLASS = {"import": "compressor", "compress": "compressor", "profile": "profiler"}
+SERVICE_CLASS = {  # of jobs that are not pinned
+    "import": "compressor",
+    "compress": "compressor",
+    "train": "compressor",
+    "profile": "profiler",
+}
 
 
 @dataclass(slots=True)

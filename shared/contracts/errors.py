@@ -105,6 +105,13 @@ class InvalidFile(SuiteError):
     fix = "save arrays with numpy.save or numpy.savez, as numbers and not as objects"
 
 
+class TrainingDiverged(SuiteError):
+    """The loss of a training run is not a finite number any more; the message says where."""
+
+    code, kind = "EL-1110", Kind.INVALID
+    fix = "choose a smaller rate, or look for outliers in the rows"
+
+
 class UnknownModel(SuiteError):
     """No model, or no variant of it, has this name."""
 

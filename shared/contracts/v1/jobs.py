@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from shared.contracts import subjects
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
+from shared.contracts.v1.training import Training
 from shared.tensors import header
 
 Token = Annotated[str, StringConstraints(pattern=rf"^{subjects.TOKEN.pattern}$")]
@@ -71,6 +72,23 @@ class CompressBody(Value):
     batch: int = Field(default=1, ge=1, le=4096)  # rows per timed call
 
 
+class TrainBody(Training):
+    """Train a model's dense variant further, or anew, and keep the result as a variant.
+
+    The job carries tensors `train_x` (n, ...) and `train_labels` (n,) i64 (the wanted output for the
+    loss mse), and may carry `x` and `labels` that no training has seen, to measure on. A job with
+    `artifact` is the computing alone: it is pinned to a class of workers, and its report names the
+    artifact that came out.
+    """
+
+    kind: Literal["train"] = "train"
+    model: ModelName | None = None
+    artifact: Sha256 | None = None
+    variant: ModelName = "trained"  # the name of the result
+    fresh: bool = False  # start from new random weights
+    worker_class: Token | None = None  # the class that computes; None: cpu
+
+
 class InferBody(Value):
     """Run a model, or an artifact by digest, on the job's tensors."""
 
@@ -80,6 +98,7 @@ class InferBody(Value):
     artifact: Sha256 | None = None
     trace: bool = False  # also return the time of every step
     repeat: int = Field(default=1, ge=1, le=10_000)  # timed runs after one warm-up
+    observe: bool | None = None  # true: return what products read (network.observing) instead
 
 
 class OperatorBody(Value):
@@ -92,9 +111,10 @@ class OperatorBody(Value):
 
 
 Body = Annotated[
-    ImportBody | ProfileBody | CompressBody | InferBody | OperatorBody, Field(discriminator="kind")
+    ImportBody | ProfileBody | CompressBody | TrainBody | InferBody | OperatorBody,
+    Field(discriminator="kind"),
 ]
-KINDS = ("import", "profile", "compress", "infer", "operator")
+KINDS = ("import", "profile", "compress", "train", "infer", "operator")
 
 
 class JobSubmitted(Message):

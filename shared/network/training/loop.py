@@ -23,6 +23,10 @@ PRODUCTS = {"gemm_f32", *(f"spmm_{layout}" for layout in SPARSE)}
 TRAINED_PORTS = ("weight", "bias")
 
 
+class Diverged(ValueError):
+    """The loss is not finite any more."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """What is learned from. `x` (n, ...) of the network's one input; `y` (n,) int64 labels, or for
@@ -66,7 +70,8 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     """The state after one more mini-batch.
 
     Raises:
-        ValueError: the loss is not finite; says where. Or the rows do not fit the network.
+        Diverged: the loss is not finite; says where.
+        ValueError: the rows do not fit the network.
     """
     total = plan.steps(len(rows.x))
     taken = batch(state.step, plan, len(rows.x))
@@ -77,7 +82,7 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
         taped = backward.forward(scored, {port: dense(rows.x[taken])}, run)
         loss, slope = _loss(taped.values[name], rows.y[taken], plan)
         if not np.isfinite(loss):
-            raise ValueError(
+            raise Diverged(
                 f"the loss is {loss} at step {state.step}; a smaller rate than {plan.rate} may help"
             )
         seen = regrow.Seen()

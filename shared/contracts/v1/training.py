@@ -1,0 +1,38 @@
+"""How to train: the fields that a `train` job and the stage `train` of a recipe have in common."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.message import Value
+
+
+class SparseTraining(Value):
+    """Weights that stay sparse while they are trained.
+
+    static keeps the first random mask; set, rigl and dsr move weights; gradual prunes by a cubic.
+    """
+
+    method: Literal["static", "set", "rigl", "dsr", "gradual"]
+    sparsity: float = Field(gt=0.0, lt=1.0)  # share of zeros in the layers that are sparse
+    shares: Literal["uniform", "er", "erk"] = "erk"  # how layers share what is left
+    drop: float = Field(default=0.3, ge=0.0, le=1.0)  # share that moves at the first update
+    every: int = Field(default=100, ge=1)  # steps between updates
+    until: float = Field(default=0.75, ge=0.0, le=1.0)  # share of all steps
+    start: float = Field(default=0.3, ge=0.0, lt=1.0)  # gradual: share of zeros at first
+    min_rows: int = Field(default=32, ge=1)  # layers with fewer outputs stay dense
+
+
+class Training(Value):
+    """An optimiser and its settings; the order of the rows follows from the seed."""
+
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    optimiser: Literal["adam", "sgd"] = "adam"
+    rate: float = Field(default=1e-3, gt=0.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # sgd
+    decay: float = Field(default=0.0, ge=0.0)  # of weights
+    schedule: Literal["constant", "cosine"] = "cosine"
+    epochs: int = Field(default=20, ge=1, le=100_000)
+    batch: int = Field(default=128, ge=1, le=65_536)  # rows of a step
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    sparse: SparseTraining | None = None
