@@ -188,7 +188,7 @@ class Artifacts:
         async with self._loading:
             if held := self._held.get(sha256):
                 return held
-            data = await self._read(wanted)
+            data = await self.read(wanted)
             try:
                 loaded = await self._device.call(
                     lambda: execute.load(artifact.unpack(data), self._device.backend)
@@ -202,8 +202,12 @@ class Artifacts:
         log.info("artifact.loaded", artifact=sha256, bytes=len(data), guest=guest)
         return held
 
-    async def _read(self, wanted: BlobRef | str) -> bytes:
-        """The bytes of an artifact; with a bare digest, part by part until there is none."""
+    async def read(self, wanted: BlobRef | str) -> bytes:
+        """The bytes of an artifact; with a bare digest, part by part until there is none.
+
+        Raises:
+            BlobMissing: it is not stored, or not whole.
+        """
         if isinstance(wanted, BlobRef):
             return await self._bus.get_blob(wanted)
         parts: list[bytes] = []

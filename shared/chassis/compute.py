@@ -11,6 +11,7 @@ from shared.chassis import artifacts, interactive, worker
 from shared.chassis.device import DeviceThread
 from shared.chassis.executor import BackendHandler
 from shared.chassis.settings import WorkerSettings
+from shared.chassis.training import Trainer
 from shared.chassis.watch import Watch
 from shared.contracts.v1.workers import WorkerCard
 from shared.operators import catalog
@@ -47,7 +48,7 @@ async def serve(
             if not getattr(backend, "guarded", False):
                 group.start_soon(_guard, device, settings.device_patience)
             group.start_soon(interactive.serve, bus, whole, held, device, None, watch)
-            handler = BackendHandler(device, held, watch)
+            handler = BackendHandler(device, held, Trainer(bus, device, held), watch)
             fitness, loaded = watch.fitness, held.digests
             await worker.serve(bus, whole, handler, settings, loaded=loaded, fitness=fitness)
     finally:

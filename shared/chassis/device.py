@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from shared.operators.spec import Backend
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -44,15 +45,13 @@ class DeviceThread:
             result = await loop.run_in_executor(self._pool, self._locked, work)
         return result  # noqa: RET504  a scope might swallow, so mypy wants the return out here
 
-    async def drive(
-        self, work: Generator[float, None, T], tell: Callable[[float], Awaitable[None]]
-    ) -> T:
+    async def drive(self, work: Generator[S, None, T], tell: Callable[[S], Awaitable[None]]) -> T:
         """Run a generator slice by slice; between two slices others may use the device.
 
         Args:
-            work: yields the share that is done, 0..1, and returns the result; its `finally`
-                blocks run in the device thread too, also when this call is cancelled.
-            tell: told each share.
+            work: yields how far it is, and returns the result; its `finally` blocks run in the
+                device thread too, also when this call is cancelled.
+            tell: told all that is yielded.
         """
         try:
             while True:
@@ -93,8 +92,8 @@ class DeviceThread:
                 self._since = None
 
 
-def _next(work: Generator[float, None, T]) -> "float | Finished[T]":
+def _next(work: Generator[S, None, T]) -> "S | Finished[T]":
     try:
-        return float(next(work))
+        return next(work)
     except StopIteration as end:
         return Finished(end.value)

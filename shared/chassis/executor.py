@@ -1,4 +1,4 @@
-"""Jobs of the kinds `infer` and `operator` on any backend, in the backend's own thread."""
+"""Jobs of the kinds `infer`, `operator` and `train` on any backend, in the backend's own thread."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,10 +11,13 @@ from shared.chassis.artifacts import Artifacts
 from shared.chassis.device import DeviceThread
 from shared.chassis.handler import Outcome, Progress
 from shared.chassis.measured import Measured
+from shared.chassis.training import Trainer
 from shared.chassis.watch import Watch
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
-from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing
-from shared.network import shapes
+from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing, TrainBody
+from shared.network import observing, shapes
+from shared.network.execute import Loaded
+from shared.network.training import backward
 from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Backend, OperatorSpec
@@ -27,14 +30,19 @@ Tell = Callable[[float], Awaitable[None]]
 class BackendHandler:
     """The handler of a worker that owns a backend."""
 
-    kinds: tuple[str, ...] = ("infer", "operator")
+    kinds: tuple[str, ...] = ("infer", "operator", "train")
 
     def __init__(
-        self, device: DeviceThread, artifacts: Artifacts, watch: Watch | None = None
+        self,
+        device: DeviceThread,
+        artifacts: Artifacts,
+        trainer: Trainer,
+        watch: Watch | None = None,
     ) -> None:
         """`watch`: over a device that may fail; None: it never does."""
         self._device = device
         self._artifacts = artifacts
+        self._trainer = trainer
         self._watch = watch or Watch()
 
     async def handle(
@@ -58,6 +66,8 @@ class BackendHandler:
                     return await self._infer(body, tensors, tell)
                 case OperatorBody() as body:
                     return await self._operator(body, tensors, tell)
+                case TrainBody() as body:
+                    return await self._trainer.run(body, tensors, progress)
                 case other:
                     raise InvalidMessage(f"kind {other.kind!r} is not done here")
         except ValueError as error:  # the mathematics side names the offending shape or value
@@ -66,6 +76,8 @@ class BackendHandler:
     async def _infer(self, body: InferBody, tensors: Mapping[str, Tensor], tell: Tell) -> Outcome:
         wanted, manifest = await self._artifacts.resolve(body)
         async with self._artifacts.using(wanted) as loaded:
+            if body.observe:
+                return await self._observe(loaded, tensors)
             strict = manifest is not None and manifest.nan_policy == "reject"
             run = measured.network(loaded, tensors, body.repeat, trace=body.trace, strict=strict)
             done = await self._device.drive(run, tell)
@@ -73,6 +85,17 @@ class BackendHandler:
         sha256 = wanted if isinstance(wanted, str) else wanted.sha256
         await self._trust(self._watch.offer(sha256, loaded, tensors, done.outputs))
         return _outcome(done, report)
+
+    async def _observe(self, loaded: Loaded, tensors: Mapping[str, Tensor]) -> Outcome:
+        """What the products of a network read on the given rows; see network.observing."""
+        network = loaded.network
+        if tensors.keys() != network.inputs.keys() or len(tensors) != 1:
+            raise InvalidTensor(f"inputs are {sorted(network.inputs)}, not {sorted(tensors)}")
+        ((_, rows),) = tensors.items()
+        run = backward.on(self._device.backend)
+        seen = await self._device.call(lambda: observing.observe(network, rows.values, run))
+        report = {"rows": rows.shape[0], "steps": list(seen)}
+        return Outcome(observing.to_tensors(seen), report=report)
 
     async def _trust(self, verdict: "Future[str] | None") -> None:
         """Wait a while for the check of a result, if there is one; raises DeviceLost when it, or

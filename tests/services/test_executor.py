@@ -14,6 +14,7 @@ from shared.chassis import artifacts, jobs
 from shared.chassis.artifacts import GUESTS
 from shared.chassis.executor import BackendHandler
 from shared.chassis.handler import Outcome
+from shared.chassis.training import Trainer
 from shared.contracts import frame, subjects
 from shared.contracts.errors import (
     BlobMissing,
@@ -47,7 +48,9 @@ X = {"x": layouts.dense(rows(1.0, 2.0))}
 
 async def run(house: House, body: Body, tensors: Mapping[str, Tensor] = X) -> Outcome:
     """Handle one job of that body."""
-    handler = BackendHandler(house.device, house.artifacts)
+    handler = BackendHandler(
+        house.device, house.artifacts, Trainer(house.bus, house.device, house.artifacts)
+    )
     return await handler.handle(JobSubmitted(job="j1", body=body), tensors, progress)
 
 
@@ -131,7 +134,9 @@ async def test_a_cancelled_measurement_frees_the_device_within_a_slice(
         async def stop(done: float, reason: str) -> None:
             scope.cancel()
 
-        handler = BackendHandler(house.device, house.artifacts)
+        handler = BackendHandler(
+            house.device, house.artifacts, Trainer(house.bus, house.device, house.artifacts)
+        )
         long = JobSubmitted(job="j1", body=OperatorBody(operator="relu", repeat=10_000))
         x = {"x": layouts.dense(np.zeros(100_000, np.float32))}
         with anyio.CancelScope() as scope:

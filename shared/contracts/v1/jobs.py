@@ -75,10 +75,10 @@ class CompressBody(Value):
 class TrainBody(Training):
     """Train a model's dense variant further, or anew, and keep the result as a variant.
 
-    The job carries tensors `train_x` (n, ...) and `train_labels` (n,) i64 (the wanted output for the
-    loss mse), and may carry `x` and `labels` that no training has seen, to measure on. A job with
-    `artifact` is the computing alone: it is pinned to a class of workers, and its report names the
-    artifact that came out.
+    The job carries tensors `train_x` (n, ...) and `train_labels` (n,) i64 (for the loss mse the
+    wanted output), and may carry `x` and `labels` that no training has seen, to measure on. A job
+    with `artifact` is the computing alone: it is pinned to a class of workers, and its report names
+    the artifact that came out.
     """
 
     kind: Literal["train"] = "train"

@@ -1,0 +1,196 @@
+"""The computing of a `train` job on any backend: in slices, so that others may use the device, and
+with checkpoints, so that another worker goes on bit by bit when this one dies.
+
+A checkpoint is a blob; where it is stands in `el_ctl` under a hash of all that the result depends
+on. So a job that is asked for again is answered from the last checkpoint, too.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from time import perf_counter
+
+import anyio.to_thread
+import structlog
+
+from shared.bus.port import Bus
+from shared.chassis.artifacts import Artifacts
+from shared.chassis.device import DeviceThread
+from shared.chassis.handler import Outcome, Progress
+from shared.contracts.errors import (
+    BlobMissing,
+    InvalidMessage,
+    InvalidTensor,
+    TrainingDiverged,
+)
+from shared.contracts.subjects import Bucket
+from shared.contracts.v1.jobs import BlobRef, TrainBody
+from shared.network import artifact
+from shared.network.training import backward, loop, state
+from shared.network.training.loop import Rows
+from shared.network.training.plan import Adam, Sgd, SparsePlan, TrainPlan
+from shared.network.training.state import TrainState
+from shared.operators.spec import Backend
+from shared.tensors import container
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, Tensor
+
+SLICE = 0.05  # [s] of steps before others may use the device
+LEG = 5.0  # [s] of steps between checkpoints
+EDITION = "1"  # of the arithmetic; another one takes up no checkpoint
+X, LABELS = "train_x", "train_labels"
+log = structlog.get_logger()
+
+
+class Trainer:
+    """Trains artifacts on a worker's backend."""
+
+    def __init__(self, bus: Bus, device: DeviceThread, artifacts: Artifacts) -> None:
+        self._bus = bus
+        self._device = device
+        self._artifacts = artifacts
+
+    async def run(
+        self, body: TrainBody, tensors: Mapping[str, Tensor], progress: Progress
+    ) -> Outcome:
+        """Train until the last epoch; the report names the artifact, which expires unless kept.
+
+        Raises:
+            InvalidMessage: the body names no artifact, or its plan makes no sense.
+            InvalidTensor: the rows do not fit the network.
+            TrainingDiverged: the loss is not finite any more.
+            BlobMissing, InvalidNetwork.
+        """
+        if body.artifact is None:
+            raise InvalidMessage("body: a pinned train job names an artifact")
+        data = await self._artifacts.read(body.artifact)
+        rows, settings = rows_of(tensors), plan(body)
+        try:
+            total = settings.steps(len(rows.x))
+        except ValueError as error:
+            raise InvalidTensor(str(error)) from None
+        key = f"train.{_key(body, tensors)}"
+        now = await self._resumed(key)
+        begun = now.step if now else 0
+        if now is None:
+            now = await self._device.call(lambda: _started(data, settings, body))
+        while now.step < total:
+            leg = _leg(self._device.backend, now, settings, rows)
+            now = await self._device.drive(leg, _teller(progress, total))
+            await self._keep(key, now)
+        packed = await anyio.to_thread.run_sync(artifact.pack, now.network)
+        stored = await self._bus.put_blob(packed)
+        return Outcome(report=_report(stored, now, total, begun))
+
+    async def _resumed(self, key: str) -> TrainState | None:
+        """The last checkpoint; None when there is none that can be read."""
+        entry = await self._bus.get(Bucket.CONTROL, key)
+        if entry is None or entry.value is None:
+            return None
+        try:
+            data = await self._bus.get_blob(BlobRef.model_validate_json(entry.value))
+            return await anyio.to_thread.run_sync(state.unpack, data)
+        except (BlobMissing, ValueError) as error:
+            log.warning("checkpoint.refused", key=key, reason=str(error))
+            return None
+
+    async def _keep(self, key: str, now: TrainState) -> None:
+        """Store a checkpoint in place of the last one."""
+        ref = await self._bus.put_blob(await anyio.to_thread.run_sync(state.pack, now))
+        last = await self._bus.get(Bucket.CONTROL, key)
+        await self._bus.put(Bucket.CONTROL, key, ref.model_dump_json().encode())
+        if last is not None and last.value is not None:
+            old = BlobRef.model_validate_json(last.value)
+            if old != ref:
+                await self._bus.delete_blob(old)
+
+
+def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
+    """The rows that a train job learns from.
+
+    Raises:
+        InvalidTensor: one is missing, not dense, or not as long as the other.
+    """
+    if missing := [name for name in (X, LABELS) if name not in tensors]:
+        raise InvalidTensor(f"a train job needs the tensor {missing[0]!r}; got {sorted(tensors)}")
+    for name in (X, LABELS):
+        if tensors[name].layout is not Layout.DENSE or tensors[name].dtype is Dtype.BF16:
+            raise InvalidTensor(f"{name} is {tensors[name].layout} {tensors[name].dtype}")
+    x, labels = tensors[X].values, tensors[LABELS].values
+    if not x.ndim or not labels.ndim or len(x) != len(labels):
+        raise InvalidTensor(f"{X} {x.shape} and {LABELS} {labels.shape} have not the same rows")
+    return Rows(x, labels)
+
+
+def plan(body: TrainBody) -> TrainPlan:
+    """The plan that a body asks for.
+
+    Raises:
+        InvalidMessage: its numbers do not go together.
+    """
+    optimiser: Adam | Sgd = Adam(decay=body.decay)
+    if body.optimiser == "sgd":
+        optimiser = Sgd(body.momentum, body.decay)
+    try:
+        sparse = SparsePlan(**body.sparse.model_dump()) if body.sparse else None
+        return TrainPlan(
+            loss=body.loss,
+            optimiser=optimiser,
+            rate=body.rate,
+            schedule=body.schedule,
+            epochs=body.epochs,
+            batch=body.batch,
+            seed=body.seed,
+            sparse=sparse,
+        )
+    except ValueError as error:
+        raise InvalidMessage(f"body: {error}") from None
+
+
+def _started(data: bytes, settings: TrainPlan, body: TrainBody) -> TrainState:
+    return loop.start(artifact.unpack(data), settings, fresh=body.fresh)
+
+
+def _leg(
+    backend: Backend, now: TrainState, settings: TrainPlan, rows: Rows
+) -> Generator[tuple[int, float], None, TrainState]:
+    """Steps for `LEG` seconds or until the end; yields step and loss after every slice."""
+    run, started = backward.on(backend), perf_counter()
+    until = started + SLICE
+    while not loop.finished(now, settings, len(rows.x)):
+        try:
+            now = loop.advance(now, settings, rows, run)
+        except loop.Diverged as error:
+            raise TrainingDiverged(str(error)) from None
+        if (clock := perf_counter()) > until:
+            if clock > started + LEG:
+                break
+            yield now.step, now.loss
+            until = perf_counter() + SLICE
+    return now
+
+
+def _teller(progress: Progress, total: int) -> Callable[[tuple[int, float]], Awaitable[None]]:
+    async def tell(told: tuple[int, float]) -> None:
+        step, loss = told
+        await progress(step / total, f"step {step} of {total}, loss {loss:.4g}")
+
+    return tell
+
+
+def _key(body: TrainBody, tensors: Mapping[str, Tensor]) -> str:
+    """A hash of all that the result depends on."""
+    asked = body.model_dump_json(exclude={"variant", "worker_class", "model"})
+    packed = container.pack({name: tensors[name] for name in (X, LABELS)})
+    whole = "\n".join((EDITION, asked, container.digest(packed)))
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _report(stored: BlobRef, now: TrainState, total: int, begun: int) -> dict[str, object]:
+    return {
+        "artifact": stored.sha256,
+        "size": stored.size,
+        "weight_bytes": now.network.weight_bytes,
+        "steps": total,
+        "resumed_at": begun,
+        "loss": now.loss,
+    }
