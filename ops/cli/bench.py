@@ -19,13 +19,15 @@ class What(StrEnum):
     FLOW = "flow"
     SPARSE = "sparse"
     KERNELS = "kernels"
+    QUANTIZED = "quantized"
 
 
 Subject = Annotated[
     What,
     typer.Argument(
         help="flow: requests through a stack; sparse: products on the CPU beside MKL, torch, scipy "
-        "and numpy; kernels: OpenCL beside obvious kernels, CLBlast and ViennaCL."
+        "and numpy; kernels: OpenCL beside obvious kernels, CLBlast and ViennaCL; quantized: INT8 "
+        "and INT4 on the CPU beside ONNX Runtime, torch and numpy."
     ),
 ]
 Results = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
@@ -52,8 +54,10 @@ def _product(
     what: What,
 ) -> tuple[Callable[[Path | None, "Console"], Found], Callable[[Found], str]]:
     """How to measure, and how to show what was found."""
-    from ops.bench import kernels, sparse, tables
+    from ops.bench import kernels, quantized, quantized_table, sparse, tables
 
     if what is What.SPARSE:
         return sparse.run, tables.sparse
+    if what is What.QUANTIZED:
+        return quantized.run, quantized_table.whole
     return kernels.run, tables.kernels

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shared.contracts.v1.jobs import JobFinished
-    from shared.tensors.layouts import Tensor
 
 MILLI = 1e3
 
@@ -72,7 +71,7 @@ def compress(  # noqa: PLR0913 - one parameter per option
     fastest on the class that will serve it (with --objective size the smallest), or leaves it so.
     Example: ellesmere compress digits --method int8 --data held_out.npz
     """
-    from ops.cli import bodies, records, remote
+    from ops.cli import bodies, records, remote, rows
 
     body = bodies.checked(
         {
@@ -87,29 +86,10 @@ def compress(  # noqa: PLR0913 - one parameter per option
             "batch": batch,
         }
     )
-    tensors = _samples(data)
+    tensors = rows.load(data, ("x", "labels"))
     record = remote.run_job(session, body, tensors, timeout=timeout)
     session.show(records.value(record), lambda: _screen(record))
     records.end(session, record)
-
-
-def _samples(data: Path) -> "dict[str, Tensor]":
-    """`x` as f32 and `labels` as i64.
-
-    Raises:
-        InvalidFile: one of the two is missing.
-    """
-    from ops.cli import arrays
-    from shared.contracts.errors import InvalidFile
-    from shared.tensors import layouts
-
-    held = arrays.load(data)
-    if missing := [name for name in ("x", "labels") if name not in held]:
-        raise InvalidFile(f"{data} has {', '.join(held)}; missing: {', '.join(missing)}")
-    x, labels = held["x"], held["labels"]
-    if x.dtype.kind == "f":
-        x = x.astype("<f4")
-    return {"x": layouts.dense(x), "labels": layouts.dense(labels.astype("<i8"))}
 
 
 def _screen(record: "JobFinished") -> "RenderableType":

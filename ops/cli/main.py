@@ -18,6 +18,7 @@ from ops.cli import (
     profile,
     status,
     submit,
+    train,
     tune,
     up,
 )
@@ -33,6 +34,7 @@ COMMANDS: Commands = {
     "infer": infer.infer,
     "submit": submit.submit,
     "compress": compress.compress,
+    "train": train.train,
     "profile": profile.profile,
     "bench": bench.bench,
     "tune": tune.tune,

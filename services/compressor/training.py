@@ -163,6 +163,7 @@ def _report(
         "worker": record.worker,
         "worker_class": record.worker_class,
         "steps": record.report["steps"],
+        "resumed_at": record.report["resumed_at"],
         "loss": record.report["loss"],
     }
     if measured:

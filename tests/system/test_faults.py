@@ -8,17 +8,27 @@ from collections import Counter
 from pathlib import Path
 
 import nats
+import nats.js.errors
 import numpy as np
 import psutil
 import pytest
 from nats.aio.msg import Msg
 
 from ops.stack import broker
+from services.cpu_worker import engine
+from services.cpu_worker.backend import CpuBackend
+from shared.chassis import training
+from shared.chassis.settings import CpuSettings
 from shared.client.client import Client
 from shared.contracts.errors import SuiteError
-from shared.contracts.v1.jobs import InferBody, OperatorBody, Status
-from shared.tensors import layouts
-from tests.system import processes
+from shared.contracts.v1.jobs import InferBody, OperatorBody, Status, TrainBody
+from shared.contracts.v1.training import SparseTraining
+from shared.network import artifact
+from shared.network.graph import Network
+from shared.network.training import backward, loop
+from shared.network.training.loop import Rows
+from shared.tensors import container, layouts
+from tests.system import networks, processes
 from tests.system.networks import Classifier
 from tests.system.processes import Running
 
@@ -56,6 +66,52 @@ async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: R
         np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
     await processes.until(lambda: len(announced) == JOBS)
     assert set(announced.values()) == {1}
+    await listener.close()
+
+
+async def test_training_goes_on_bit_by_bit_when_its_worker_is_killed(
+    stack: Running, network: Classifier
+) -> None:
+    x, labels = networks.samples(network, np.random.default_rng(3))
+    rows = {"train_x": layouts.dense(x), "train_labels": layouts.dense(labels.astype(np.int64))}
+    sparse = SparseTraining(method="rigl", sparsity=0.8, every=50)
+    body = TrainBody(model="trainee", epochs=2000, batch=20, fresh=True, sparse=sparse)
+    async with Client(stack.grpc, tenant="faults") as client:
+        await client.add_model("trainee", network.onnx())
+        manifest, _ = await client.describe_model("trainee")
+        untrained = artifact.unpack(await client.download(manifest.variants[0].artifact))
+        await client.submit(body, rows, job_id="learn-1")
+        await _checkpointed(stack)
+        for victim in await _workers(client):
+            os.kill(victim, signal.SIGKILL)
+        record, _ = await client.result("learn-1", timeout=120)
+        await client.remove_model("trainee")
+
+    assert record.status is Status.SUCCEEDED, record.failure
+    assert 0 < int(str(record.report["resumed_at"])) < 20_000
+    undisturbed = await asyncio.to_thread(_trained, untrained, body, Rows(x, labels))
+    assert record.report["artifact"] == container.digest(artifact.pack(undisturbed))
+
+
+def _trained(network: Network, body: TrainBody, rows: Rows) -> Network:
+    """The same run in this process."""
+    run = backward.on(CpuBackend(engine.start(CpuSettings().cache)))
+    state = loop.start(network, training.plan(body), fresh=body.fresh)
+    while not loop.finished(state, training.plan(body), len(rows.x)):
+        state = loop.advance(state, training.plan(body), rows, run)
+    return state.network
+
+
+async def _checkpointed(stack: Running) -> None:
+    """Wait until a training run has stored where it is."""
+    listener = await nats.connect(stack.nats)
+    bucket = await listener.jetstream().key_value("el_ctl")
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(nats.js.errors.NoKeysError):
+                if any(key.startswith("train.") for key in await bucket.keys()):
+                    break
+            await asyncio.sleep(0.1)  # the bucket has no event for what is not there yet
     await listener.close()
 
 

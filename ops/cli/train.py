@@ -1,0 +1,125 @@
+"""`ellesmere train`: train a model further or anew, dense or sparse, as a durable job."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.session import Session, columns
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from shared.contracts.v1.jobs import JobFinished
+
+MILLI = 1e3
+
+
+class Sparse(StrEnum):
+    """How the weights that exist are chosen while they are trained."""
+
+    STATIC = "static"
+    SET = "set"
+    RIGL = "rigl"
+    DSR = "dsr"
+    GRADUAL = "gradual"
+
+
+class Optimiser(StrEnum):
+    """How a slope becomes a step."""
+
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help=".npz with `train_x` and `train_labels`; with `x` and `labels`, which no training has "
+        "seen, the result is measured too."
+    ),
+]
+Variant = Annotated[str, typer.Option("--as", help="Name of the variant that comes out.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Times that every row is seen.")]
+Rows = Annotated[int, typer.Option("--batch", min=1, help="Rows of a step.")]
+Rate = Annotated[float, typer.Option(help="Learning rate of the first step; it falls by a cosine.")]
+Step = Annotated[Optimiser, typer.Option("--optimiser", help="How a slope becomes a step.")]
+How = Annotated[Sparse | None, typer.Option("--sparse", help="Keep weights sparse throughout.")]
+Zeros = Annotated[float, typer.Option(help="Share of zeros, for --sparse.")]
+Every = Annotated[int, typer.Option(min=1, help="Steps between moves of weights, for --sparse.")]
+Fresh = Annotated[bool, typer.Option(help="Start from new random weights.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the order of rows and of all that is random.")]
+Class = Annotated[str, typer.Option("--class", help="Class of workers that compute.")]
+Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
+
+
+def train(  # noqa: PLR0913 - one parameter per option
+    session: Session,
+    name: Name,
+    data: Data,
+    variant: Variant = "trained",
+    epochs: Epochs = 20,
+    batch: Rows = 128,
+    rate: Rate = 1e-3,
+    optimiser: Step = Optimiser.ADAM,
+    sparse: How = None,
+    sparsity: Zeros = 0.9,
+    every: Every = 100,
+    fresh: Fresh = False,
+    seed: Seed = 0,
+    worker_class: Class = "cpu",
+    timeout: Timeout = 86_400.0,
+) -> None:
+    """Train a model; the result joins it as a variant. A worker that dies costs seconds, no run.
+
+    Example: ellesmere train digits --data rows.npz --as rigl --fresh --sparse rigl --sparsity 0.95
+    """
+    from ops.cli import bodies, records, remote, rows
+
+    body = bodies.checked(
+        {
+            "kind": "train",
+            "model": name,
+            "variant": variant,
+            "epochs": epochs,
+            "batch": batch,
+            "rate": rate,
+            "optimiser": optimiser.value,
+            "sparse": _sparse(sparse, sparsity, every),
+            "fresh": fresh,
+            "seed": seed,
+            "worker_class": worker_class or None,
+        }
+    )
+    tensors = rows.load(data, ("train_x", "train_labels"), ("x", "labels"))
+    record = remote.run_job(session, body, tensors, timeout=timeout)
+    session.show(records.value(record), lambda: _screen(record))
+    records.end(session, record)
+
+
+def _sparse(method: Sparse | None, sparsity: float, every: int) -> dict[str, object] | None:
+    if method is None:
+        return None
+    return {"method": method.value, "sparsity": sparsity, "every": every}
+
+
+def _screen(record: "JobFinished") -> "RenderableType":
+    """What came out, beside what the model came with where that was measured."""
+    from ops.cli import records
+
+    report = record.report
+    if "variant" not in report:
+        return records.table(record)
+    shown = columns("variant", "steps", "last loss", "bytes", "accuracy", "before")
+    before, after = (report.get(key) for key in ("baseline_accuracy", "accuracy"))
+    shown.add_row(
+        str(report["variant"]),
+        str(report["steps"]),
+        f"{report['loss']:.4g}",
+        f"{report['weight_bytes']:,}",
+        f"{after:.2%}" if isinstance(after, float) else "not measured",
+        f"{before:.2%}" if isinstance(before, float) else "",
+    )
+    return shown
