@@ -1,19 +1,27 @@
 """Jobs of the kind `compress`: a smaller variant, measured where it will serve, kept if good."""
 
-from collections.abc import Callable
-
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel
 
-from services.compressor import labelled, laying, manifests, measure, pipeline, verdict
-from services.compressor.measure import Bench, Measured, Subject
-from services.compressor.pipeline import Candidate, LayerChange
+from services.compressor import (
+    labelled,
+    laying,
+    manifests,
+    measure,
+    outcome,
+    pipeline,
+    searching,
+    verdict,
+)
+from services.compressor.measure import Bench, Subject
+from services.compressor.pipeline import Candidate
+from services.compressor.stages import Kitchen
 from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
-from shared.contracts.errors import InvalidNetwork
+from shared.contracts.errors import InvalidMessage, InvalidNetwork
 from shared.contracts.v1.jobs import BlobRef, CompressBody, JobSubmitted
-from shared.contracts.v1.models import Latency, ModelManifest, Variant, Verdict
+from shared.contracts.v1.models import Variant
+from shared.contracts.v1.recipes import Recipe
 from shared.network import artifact
 from shared.network.graph import Network
 from shared.operators.spec import Tensors
@@ -25,68 +33,77 @@ async def run(
     """Compress, measure, judge; an accepted variant joins the model, a refused one leaves nothing.
 
     Raises:
-        UnknownModel, InvalidTensor, NonFiniteInput: about what was asked.
+        UnknownModel, InvalidTensor, NonFiniteInput, InvalidMessage: about what was asked.
         InvalidNetwork: the model has no layer that this method could make smaller.
         NoWorker: nobody of the class that will serve is there to measure on.
     """
+    if body.recipe is None and body.method is None and body.action in (None, "apply"):
+        raise InvalidMessage("body: name a method, give a recipe, or ask for the action search")
     manifest = await manifests.read(bus, body.model)
-    rows = labelled.read(manifest, tensors)
+    rows = labelled.read(manifest, kept_of(body, tensors))
     baseline = manifest.variants[0]
     worker_class = await measure.serving_class(bus, body.model, baseline.name, body.worker_class)
-    await progress(0.05, f"compressing with {body.method}")
     bench = Bench(bus, job, worker_class, rows, body.batch)
-    network = await anyio.to_thread.run_sync(_unpacked, await bus.get_blob(baseline.artifact), body)
-    made = await _made(bench, body, network, progress)
-    await progress(0.2, f"measuring on {worker_class}")
-    changed = any(layer.operator != pipeline.DENSE for layer in made.layers)
-    packed = await anyio.to_thread.run_sync(artifact.pack, made.network) if changed else b""
-    # It expires unless the verdict keeps it.
-    stored = await bus.put_blob(packed) if changed else baseline.artifact
+    kitchen = Kitchen(bench, body, tensors, progress)
+    if body.action in ("analyze", "recommend", "search"):
+        return await searching.run(kitchen, manifest)
+    made, stored, recipe = await _made(kitchen, baseline)
     try:
+        await progress(0.5, f"measuring on {worker_class}")
         subjects = [Subject(baseline.artifact, baseline.weight_bytes)]
-        subjects += [Subject(stored, made.network.weight_bytes)] if changed else []
+        if stored != baseline.artifact:
+            subjects += [Subject(stored, made.network.weight_bytes)]
         before, *others = await bench.compare(subjects)
         after = others[0] if others else before
         terms = verdict.Terms(body.objective, body.max_accuracy_drop, worker_class)
         judged = verdict.judge(before.quality, after.quality, terms)
         await progress(0.9, judged.reason)
-        variant = _variant(body, stored, made.network, after, judged)
+        variant = outcome.variant(body, stored, made.network, after, judged)
         if judged.accepted:
-            await bus.put_blob(packed, keep=True)
-            manifest = await manifests.change(bus, body.model, _joined(variant, before.latency))
-        return Outcome(report=_report(manifest, variant, judged, made.layers))
+            await bus.put_blob(await bus.get_blob(stored), keep=True)
+            joined = outcome.joined(variant, before.latency)
+            manifest = await manifests.change(bus, body.model, joined)
+        return Outcome(report=outcome.report(manifest, variant, judged, made.layers, recipe))
     finally:
-        with anyio.CancelScope(shield=True):
-            await manifests.discard(bus, stored)
+        if recipe is None:  # what a recipe made is remembered, and expires by itself
+            with anyio.CancelScope(shield=True):
+                await manifests.discard(bus, stored)
 
 
-def variant_name(body: CompressBody) -> str:
-    """What `model_version` will name: int8, csr90, csr97.5, pruned90, pruned90-f16."""
-    match body.method:
-        case "int8":
-            return "int8"
-        case "prune_csr":
-            return f"csr{100 * body.sparsity:.4g}"
-    values = f"-{body.values}" if body.values not in (None, "f32") else ""
-    return f"pruned{100 * body.sparsity:.4g}{values}"
+def kept_of(body: CompressBody, tensors: Tensors) -> Tensors:
+    """The tensors that a method reads; recipes may read more."""
+    if body.recipe is None and body.action is None:
+        return tensors
+    return {name: tensors[name] for name in tensors if name in labelled.OWN}
 
 
-def _unpacked(data: bytes, body: CompressBody) -> Network:
-    try:
-        return artifact.unpack(data)
-    except ValueError as error:
-        raise InvalidNetwork(f"model {body.model!r}: {error}") from None
+async def _made(kitchen: Kitchen, baseline: Variant) -> tuple[Candidate, BlobRef, Recipe | None]:
+    """The smaller network, its artifact (which expires unless the verdict keeps it), its recipe."""
+    body, bus = kitchen.body, kitchen.bench.bus
+    if body.recipe is not None:
+        stored, recipe = await kitchen.cook(body.recipe, baseline.artifact)
+        first = await anyio.to_thread.run_sync(
+            _unpacked, await bus.get_blob(baseline.artifact), body
+        )
+        network = await anyio.to_thread.run_sync(_unpacked, await bus.get_blob(stored), body)
+        layers = outcome.changes(first, network, kitchen.notes)
+        return Candidate(network, layers), stored, recipe
+    await kitchen.progress(0.05, f"compressing with {body.method}")
+    network = await anyio.to_thread.run_sync(_unpacked, await bus.get_blob(baseline.artifact), body)
+    made = await _by_method(kitchen, network)
+    if all(layer.operator == pipeline.DENSE for layer in made.layers):
+        return made, baseline.artifact, None
+    packed = await anyio.to_thread.run_sync(artifact.pack, made.network)
+    return made, await bus.put_blob(packed), None
 
 
-async def _made(
-    bench: Bench, body: CompressBody, network: Network, progress: Progress
-) -> Candidate:
-    """The smaller network."""
+async def _by_method(kitchen: Kitchen, network: Network) -> Candidate:
+    body = kitchen.body
     try:
         if body.method != "prune":
             return await anyio.to_thread.run_sync(_compressed, network, body)
         pruned = await anyio.to_thread.run_sync(pipeline.prune, network, body.sparsity)
-        laid = await laying.lay_out(bench, body, network, pruned, progress)
+        laid = await laying.lay_out(kitchen.bench, body, network, pruned, kitchen.progress)
         dense = {step: choice.reason for step, choice in laid.choices.items()}
         left = {step: why for step, why in dense.items() if step not in laid.weights}
         return pipeline.lay_out(network, laid.weights, {**pruned.left, **left}, laid.choices)
@@ -100,78 +117,8 @@ def _compressed(network: Network, body: CompressBody) -> Candidate:
     return pipeline.prune_csr(network, body.sparsity)
 
 
-def _variant(
-    body: CompressBody, stored: BlobRef, network: Network, after: Measured, judged: Verdict
-) -> Variant:
-    return Variant(
-        name=variant_name(body),
-        artifact=stored,
-        weight_bytes=network.weight_bytes,
-        method=body.method,
-        latencies=(after.latency,),
-        verdict=judged,
-    )
-
-
-def _joined(variant: Variant, before: Latency) -> Callable[[ModelManifest], ModelManifest]:
-    """What an accepted variant does to a manifest, whatever else happened to that meanwhile."""
-
-    def update(manifest: ModelManifest) -> ModelManifest:
-        baseline = manifest.variants[0]
-        kept = [_timed(baseline, before)]
-        kept += [held for held in manifest.variants[1:] if held.name != variant.name]
-        default = variant.name if _better(manifest, variant) else manifest.default
-        return manifest.model_copy(update={"variants": (*kept, variant), "default": default})
-
-    return update
-
-
-def _better(manifest: ModelManifest, variant: Variant) -> bool:
-    """Whether a variant should serve by default: asked to be fast, and faster than what does."""
-    if variant.verdict is None or variant.verdict.objective == "size":
-        return False
-    (mine,) = variant.latencies
-    current = manifest.variant("")
-    if current is None or current.name in (variant.name, manifest.variants[0].name):
-        return True
-    rivals = [held.p50 for held in current.latencies if _same_call(held, mine)]
-    return not rivals or mine.p50 < min(rivals)
-
-
-def _timed(variant: Variant, latency: Latency) -> Variant:
-    others = tuple(held for held in variant.latencies if not _same_call(held, latency))
-    return variant.model_copy(update={"latencies": (*others, latency)})
-
-
-def _same_call(one: Latency, other: Latency) -> bool:
-    return (one.worker_class, one.batch) == (other.worker_class, other.batch)
-
-
-def _report(
-    manifest: ModelManifest, variant: Variant, judged: Verdict, layers: tuple[LayerChange, ...]
-) -> dict[str, object]:
-    return {
-        "model": manifest.model,
-        "variant": variant.name,
-        "accepted": judged.accepted,
-        "default": manifest.default,
-        "artifact": variant.artifact.sha256 if judged.accepted else None,
-        "verdict": _plain(judged),
-        "latencies": [_plain(latency) for latency in variant.latencies],
-        "layers": [
-            {
-                "step": layer.step,
-                "operator": layer.operator,
-                "bytes_before": layer.bytes_before,
-                "bytes_after": layer.bytes_after,
-                "sparsity": layer.sparsity,
-                "reason": layer.reason,
-                "times": dict(layer.times),
-            }
-            for layer in layers
-        ],
-    }
-
-
-def _plain(value: BaseModel) -> dict[str, object]:
-    return value.model_dump(mode="json")
+def _unpacked(data: bytes, body: CompressBody) -> Network:
+    try:
+        return artifact.unpack(data)
+    except ValueError as error:
+        raise InvalidNetwork(f"model {body.model!r}: {error}") from None

@@ -13,6 +13,7 @@ from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Layout, Tensor
 
 ROWS, LABELS = "x", "labels"
+OWN = (ROWS, LABELS)  # of the tensors of a job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

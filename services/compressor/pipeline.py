@@ -49,7 +49,7 @@ def int8(network: Network) -> Candidate:
     Raises:
         ValueError: the network has no dense layer.
     """
-    weights = _dense_weights(network)
+    weights = dense_weights(network)
     if not weights:
         raise ValueError("nothing to compress: the network has no dense layer")
     replaced = {step: affine.quantize(weight, INT8_PER_CHANNEL) for step, weight in weights.items()}
@@ -70,7 +70,7 @@ def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> 
     Raises:
         ValueError: no layer is worth it; the message says why for each.
     """
-    weights = _dense_weights(network)
+    weights = dense_weights(network)
     left = _small(weights)
     while True:
         chosen = {step: weight for step, weight in weights.items() if step not in left}
@@ -103,7 +103,7 @@ def prune(network: Network, sparsity: float) -> Pruned:
     Raises:
         ValueError: no layer has enough outputs; the message says so for each.
     """
-    weights = _dense_weights(network)
+    weights = dense_weights(network)
     left = _small(weights)
     chosen = {step: weight for step, weight in weights.items() if step not in left}
     if not any(weight.size for weight in chosen.values()):
@@ -148,7 +148,7 @@ def _nothing(left: Mapping[str, str]) -> str:
     return f"nothing to compress: {why or 'the network has no dense layer'}"
 
 
-def _dense_weights(network: Network) -> dict[str, F32]:
+def dense_weights(network: Network) -> dict[str, F32]:
     """By step name, the weight of every dense layer whose weight is stored dense."""
     return {
         step.name: network.weights[step.inputs["weight"]].values.view(np.float32)

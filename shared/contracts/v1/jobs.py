@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from shared.contracts import subjects
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
+from shared.contracts.v1.recipes import Budget, Recipe
 from shared.contracts.v1.training import Training
 from shared.tensors import header
 
@@ -58,12 +59,19 @@ class ProfileBody(Value):
 class CompressBody(Value):
     """Make a smaller variant and keep it only if accuracy and the objective hold.
 
-    The job carries tensors `x` (n, ...) and `labels` (n,) i64 that no training has seen.
+    What is done is a method, or a recipe; with the action `search` several recipes are tried. The
+    job carries tensors `x` (n, ...) and `labels` (n,) i64 that no training has seen; stages that
+    learn read `train_x` and `train_labels`, those that calibrate `calibration_x` or `train_x`.
     """
 
     kind: Literal["compress"] = "compress"
     model: ModelName
-    method: Literal["int8", "prune_csr", "prune"]  # prune: each layer in its fastest layout
+    method: Literal["int8", "prune_csr", "prune"] | None = None  # prune: fastest layouts
+    recipe: Recipe | None = None
+    # apply (None): one recipe; search: recommended ones; analyze, recommend: change nothing
+    action: Literal["apply", "analyze", "recommend", "search"] | None = None
+    budget: Budget | None = None  # of a search
+    variant: ModelName | None = None  # of a recipe; None: named by its hash
     sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
     values: Literal["f32", "f16", "i8"] | None = None  # prune: how they are stored; None: f32
     objective: Literal["latency", "size", "both"] = "latency"

@@ -1,0 +1,86 @@
+"""Recipes of compression: stages in their order, every choice named, so that one can be repeated.
+
+A recipe and the rows it reads give the same artifact, bit by bit, once layouts are named.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.contracts.message import Value
+from shared.contracts.v1.training import Training
+
+
+class Prune(Value):
+    """Remove weights of dense layers; what is left is stored sparse (row: in smaller layers)."""
+
+    stage: Literal["prune"] = "prune"
+    sparsity: float = Field(gt=0.0, lt=1.0)  # share of weights, blocks or rows that go
+    score: Literal["magnitude", "wanda", "gradient", "snip"] = "magnitude"
+    granularity: Literal["element", "nm", "block", "row"] = "element"
+    scope: Literal["global", "uniform", "er", "erk"] = "global"  # element
+    n: int = Field(default=2, ge=1, le=16)  # nm: kept of every m columns; sparsity is not read
+    m: int = Field(default=4, ge=2, le=16)
+    block: Literal[16, 64] = 16  # block: height and width
+    min_rows: int = Field(default=32, ge=1)  # layers with fewer outputs stay as they are
+
+
+class Train(Training):
+    """Train what there is; sparse weights keep their places unless `sparse` moves them."""
+
+    stage: Literal["train"] = "train"
+    fresh: bool = False  # from new random weights
+
+
+class Equalize(Value):
+    """Give both sides of every pair of layers the same ranges per channel."""
+
+    stage: Literal["equalize"] = "equalize"
+
+
+class Quantize(Value):
+    """Store dense weights in few bits; activations stay float32."""
+
+    stage: Literal["quantize"] = "quantize"
+    bits: int = Field(default=8, ge=2, le=8)
+    group: int | None = Field(default=None, ge=1)  # columns per scale, for 2 to 4 bits
+    solver: Literal["nearest", "gptq", "hqq"] = "nearest"
+    act_order: bool = True  # gptq
+    damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
+    bias_correction: bool = False
+
+
+class Adapt(Value):
+    """Choose 4 bits, 8 bits or none for each layer: least measured loss within the bytes."""
+
+    stage: Literal["adapt"] = "adapt"
+    share: float = Field(gt=0.0, le=1.0)  # of the bytes of the dense layers
+    group: int = Field(default=32, ge=1)  # columns per scale at 4 bits
+    solver: Literal["nearest", "gptq", "hqq"] = "gptq"
+
+
+class LayOut(Value):
+    """Give each sparse layer the layout that is fastest where it will serve, or dense."""
+
+    stage: Literal["lay_out"] = "lay_out"
+    values: Literal["f32", "f16", "i8"] = "f32"
+    layouts: dict[str, str] | None = None  # by step, what trials chose; None: try them
+
+
+Stage = Annotated[
+    Prune | Train | Equalize | Quantize | Adapt | LayOut, Field(discriminator="stage")
+]
+
+
+class Recipe(Value):
+    """What to do with a network, in order."""
+
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=16)
+
+
+class Budget(Value):
+    """What must be kept to; a number of each kind that is given."""
+
+    size: float | None = Field(default=None, gt=0.0)  # share of the dense bytes up to 1, else bytes
+    latency: float | None = Field(default=None, gt=0.0)  # [s] of one call
+    accuracy: float | None = Field(default=None, ge=0.0, le=1.0)  # that may be lost

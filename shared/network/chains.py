@@ -1,0 +1,114 @@
+"""Pairs of layers with nothing but relu between them: what may change on both sides at once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from shared.network.graph import Network, Step
+from shared.pruning.masks import Mask
+from shared.quantization import corrections
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import Layout, dense
+
+LAYER = "gemm_f32"
+THROUGH = {"relu", "copy"}  # a scaled or a missing channel stays one
+
+
+def pairs(network: Network) -> Iterator[tuple[Step, Step]]:
+    """Dense layers whose whole output one other dense layer reads, through relu at most."""
+    for step in network.steps:
+        if _own(network, step) and (follower := _follower(network, step.outputs["y"])):
+            yield step, follower
+
+
+def equalized(network: Network, *, rounds: int = 3) -> Network:
+    """Both layers of each pair with the same range per channel; the network's meaning stays.
+
+    Source: Nagel et al. 2019, section 4.1, iterated over all pairs.
+    """
+    for _ in range(rounds):
+        for first, second in list(pairs(network)):
+            scales = corrections.equalize(_weight(network, first), _weight(network, second))
+            network = _rescaled(network, first, second, scales)
+    return network
+
+
+def without_rows(network: Network, kept: Mapping[str, Mask]) -> Network:
+    """A smaller network that computes what it would with the other rows at zero.
+
+    Rows of a layer go with their biases and with the columns of the layer that reads them.
+
+    Args:
+        kept: by step name, (outputs,) True for rows that stay; at least one.
+
+    Raises:
+        ValueError: a step is not the first of a pair (nothing else may read its output), the mask
+            has another length, or nothing would stay.
+    """
+    for name, mask in kept.items():
+        found = [(a, b) for a, b in pairs(network) if a.name == name]
+        if not found:
+            raise ValueError(
+                f"rows of {name!r} cannot go: its output is not read by one dense layer alone"
+            )
+        first, second = found[0]
+        rows = len(_weight(network, first))
+        if mask.shape != (rows,) or not mask.any():
+            raise ValueError(f"{name!r} has {rows} rows, of which some must stay; got {mask.shape}")
+        network = _narrowed(network, first, second, mask)
+    return network
+
+
+def _rescaled(network: Network, first: Step, second: Step, scales: F32) -> Network:
+    weights = dict(network.weights)
+    weights[first.inputs["weight"]] = dense(_weight(network, first) / scales[:, np.newaxis])
+    weights[second.inputs["weight"]] = dense(_weight(network, second) * scales)
+    if "bias" in first.inputs:
+        bias = first.inputs["bias"]
+        weights[bias] = dense(network.weights[bias].values.view(np.float32) / scales)
+    return replace(network, weights=weights)
+
+
+def _narrowed(network: Network, first: Step, second: Step, mask: Mask) -> Network:
+    weights = dict(network.weights)
+    weights[first.inputs["weight"]] = dense(_weight(network, first)[mask])
+    weights[second.inputs["weight"]] = dense(_weight(network, second)[:, mask])
+    if "bias" in first.inputs:
+        bias = first.inputs["bias"]
+        weights[bias] = dense(network.weights[bias].values[mask])
+    return replace(network, weights=weights)
+
+
+def _follower(network: Network, value: str) -> Step | None:
+    """The one dense layer that reads a value as its x; None when anything else reads it."""
+    if value in network.outputs:
+        return None
+    readers = [step for step in network.steps if value in step.inputs.values()]
+    if len(readers) != 1:
+        return None
+    (reader,) = readers
+    if reader.operator in THROUGH:
+        return _follower(network, reader.outputs["y"])
+    if _own(network, reader) and reader.inputs["x"] == value:
+        return reader
+    return None
+
+
+def _own(network: Network, step: Step) -> bool:
+    """A dense layer whose weight and bias belong to the network and to it alone."""
+    if step.operator != LAYER:
+        return False
+    names = [step.inputs[port] for port in ("weight", "bias") if port in step.inputs]
+    read = [name for other in network.steps for name in other.inputs.values()]
+    return all(
+        name in network.weights
+        and network.weights[name].layout is Layout.DENSE
+        and read.count(name) == 1
+        for name in names
+    )
+
+
+def _weight(network: Network, step: Step) -> F32:
+    weight: F32 = network.weights[step.inputs["weight"]].values.view(np.float32)
+    return weight

@@ -1,0 +1,125 @@
+"""Pairs of layers change on both sides at once, and the network's meaning stays."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.network import chains, execute, rewrites
+from shared.network.graph import Network, Step
+from shared.operators.reference import ReferenceBackend
+from shared.quantization import affine
+from shared.quantization.scheme import INT8_PER_CHANNEL
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import Tensor, dense
+from tests.network import networks
+
+SIZES = st.lists(st.integers(1, 12), min_size=3, max_size=5)
+
+
+def mlp(sizes: list[int]) -> Network:
+    return networks.mlp(tuple(sizes), ("dense",) * (len(sizes) - 1))
+
+
+def answers(network: Network, columns: int) -> F32:
+    x = np.random.default_rng(7).standard_normal((9, columns)).astype(np.float32)
+    y: F32 = execute.load(network, ReferenceBackend()).run({"x": dense(x)})["y"].values
+    return y
+
+
+def masked(network: Network, step: str, mask: np.ndarray) -> Network:
+    """Rows and their biases at zero instead of gone."""
+    (layer,) = [one for one in network.steps if one.name == step]
+    weights = dict(network.weights)
+    for port in ("weight", "bias"):
+        array = weights[layer.inputs[port]].values.copy()
+        array[~mask] = 0
+        weights[layer.inputs[port]] = dense(array)
+    return replace(network, weights=weights)
+
+
+@given(SIZES, st.data())
+def test_a_network_without_rows_computes_what_the_masked_one_does(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    network = mlp(sizes)
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=sizes[1], max_size=sizes[1])))
+    mask[0] = True
+
+    smaller = chains.without_rows(network, {"layer0": mask})
+
+    expected = answers(masked(network, "layer0", mask), sizes[0])
+    np.testing.assert_allclose(answers(smaller, sizes[0]), expected, rtol=1e-5, atol=1e-6)
+    assert smaller.weights["w0"].shape == (mask.sum(), sizes[0])
+    assert smaller.weights["w1"].shape[1] == mask.sum()
+
+
+@given(SIZES)
+def test_equalising_leaves_the_answers_and_levels_the_channels(sizes: list[int]) -> None:
+    network = mlp(sizes)
+
+    found = chains.equalized(network, rounds=1)
+
+    np.testing.assert_allclose(
+        answers(found, sizes[0]), answers(network, sizes[0]), rtol=1e-3, atol=1e-5
+    )
+    (first, second), *_ = list(chains.pairs(mlp(sizes[-3:])))
+    last = chains.equalized(mlp(sizes[-3:]), rounds=1)
+    out = np.abs(last.weights[first.inputs["weight"]].values).max(axis=1)
+    into = np.abs(last.weights[second.inputs["weight"]].values).max(axis=0)
+    np.testing.assert_allclose(out, into, rtol=1e-4)
+
+
+def test_a_layer_that_others_read_too_is_left_alone() -> None:
+    network = mlp([4, 5, 3])
+    again = Step("again", "relu", {"x": "h0"}, {"y": "z"})
+    shared = replace(network, steps=(*network.steps, again), outputs=("y", "z"))
+
+    assert list(chains.pairs(shared)) == []
+    with pytest.raises(ValueError, match="rows of 'layer0' cannot go"):
+        chains.without_rows(shared, {"layer0": np.ones(5, np.bool_)})
+
+
+def test_all_rows_cannot_go() -> None:
+    with pytest.raises(ValueError, match="has 5 rows, of which some must stay"):
+        chains.without_rows(mlp([4, 5, 3]), {"layer0": np.zeros(5, np.bool_)})
+
+
+def test_products_get_the_operator_of_their_weight() -> None:
+    network = mlp([4, 5, 3])
+    made = affine.quantize(network.weights["w0"].values.view(np.float32), INT8_PER_CHANNEL)
+
+    found = rewrites.with_weights(network, {"layer0": made})
+
+    assert [step.operator for step in found.steps] == ["gemm_i8", "gemm_f32", "softmax"]
+    assert "w0" not in found.weights
+    np.testing.assert_allclose(answers(found, 4), answers(network, 4), atol=0.05)
+
+
+def test_a_layer_without_bias_can_get_one() -> None:
+    network = mlp([4, 3])
+    bare = replace(
+        network,
+        steps=tuple(
+            replace(step, inputs={p: v for p, v in step.inputs.items() if p != "bias"})
+            for step in network.steps
+        ),
+    )
+
+    found = rewrites.with_biases(bare, {"layer0": network.weights["b0"]})
+
+    np.testing.assert_allclose(answers(found, 4), answers(network, 4), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ({"nothing": dense(np.ones((5, 4), np.float32))}, "no product is called 'nothing'"),
+        ({"layer0": dense(np.ones((5, 3), np.float32))}, r"has a weight \(5, 4\), not \(5, 3\)"),
+    ],
+)
+def test_weights_that_fit_nowhere_are_refused(made: dict[str, Tensor], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        rewrites.with_weights(mlp([4, 5, 3]), made)
