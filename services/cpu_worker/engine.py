@@ -6,13 +6,12 @@ from importlib import metadata
 from pathlib import Path
 
 from services.cpu_worker import kernel_cache
-from services.cpu_worker.integer import onnx_sums, plain_weight
-from services.cpu_worker.integer.choice import ByDigits, Chosen, Trials
-from services.cpu_worker.integer.weight import Quantized, Summing
+from services.cpu_worker.integer import choice, onnx_model, plain_weight
+from services.cpu_worker.integer.choice import ByDigits, Trials
+from services.cpu_worker.integer.weight import Grouped, Quantized, Summing
 from services.cpu_worker.sparse import scipy_product
 from services.cpu_worker.sparse.product import Product
 from shared.operators import int4
-from shared.quantization import affine
 from shared.tensors.dtypes import F32, I8
 from shared.tensors.layouts import SPARSE, Layout, Tensor
 
@@ -57,15 +56,16 @@ class Engine:
         from services.cpu_worker.integer import digits, simd_weight
         from services.cpu_worker.simd import integers
 
-        made = simd_weight.prepare(tensor, threads=self.threads)
         by_digits = digits.multiply if integers.available() else None
-        return self._choosing(made, tensor, by_digits)
+        return self._choosing(simd_weight.prepare(tensor, threads=self.threads), tensor, by_digits)
 
-    def _choosing(self, made: Quantized, tensor: Tensor, by_digits: ByDigits | None) -> Quantized:
-        """A weight whose products of bytes go to whoever is faster."""
-        if not isinstance(made, Summing):
-            return made
-        return Chosen(made, affine.codes(tensor), self.trials, by_digits)
+    def _choosing(
+        self, made: Summing | Grouped, tensor: Tensor, by_digits: ByDigits | None
+    ) -> Quantized:
+        """A weight whose batches go to whoever is faster."""
+        if isinstance(made, Summing):
+            return choice.octets(made, tensor, self.trials, by_digits)
+        return choice.nibbles(made, tensor, self.trials)
 
     def rounded(self, x: F32) -> tuple[I8, F32]:
         """Rows as bytes and a scale each; see `operators.int4.rounded`."""
@@ -110,7 +110,7 @@ def start(cache: Path, *, threads: int = 1, compiled: bool = True) -> Engine:
         threads: that share one product, 1 or more.
         compiled: False leaves everything to scipy, BLAS and ONNX Runtime.
     """
-    trials = Trials(threads, None if onnx_sums.present() else "no onnxruntime")
+    trials = Trials(threads, None if onnx_model.present() else "no onnxruntime")
     if not compiled:
         return Engine(threads, "switched off", trials)
     try:

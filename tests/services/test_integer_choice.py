@@ -9,10 +9,11 @@ import pytest
 
 from services.cpu_worker import engine
 from services.cpu_worker.engine import Engine
-from services.cpu_worker.integer import choice, onnx_sums
-from services.cpu_worker.integer.choice import Chosen, Trials
+from services.cpu_worker.integer import choice, onnx_model, onnx_product
+from services.cpu_worker.integer.choice import ChosenNibbles, ChosenOctets, Trials
+from services.cpu_worker.integer.weight import Summing
 from shared.quantization import affine
-from shared.quantization.scheme import INT8_PER_CHANNEL
+from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
 from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import Tensor
 
@@ -41,21 +42,21 @@ class Stub:
     def __init__(self, weight: Tensor, off: int = 0) -> None:
         self.codes, self.off, self.calls = affine.codes(weight).astype(np.int32), off, 0
 
-    def sums(self, x: I8) -> I32:
+    def multiply(self, x: I8) -> I32:
         self.calls += 1
         return x.astype(np.int32) @ self.codes.T + self.off
 
 
-def chosen(weight: Tensor, held: Engine) -> Chosen:
+def chosen(weight: Tensor, held: Engine) -> ChosenOctets:
     made = held.quantized(weight)
-    assert isinstance(made, Chosen)
+    assert isinstance(made, ChosenOctets)
     return made
 
 
 def with_session(monkeypatch: pytest.MonkeyPatch, stub: object, times: dict[bool, float]) -> None:
     """Let trials find this session, and these times of it (True) and of ours (False)."""
-    monkeypatch.setattr(onnx_sums, "prepare", lambda codes, *, threads: stub)
-    monkeypatch.setattr(choice, "_timed", lambda held, x: times[held is stub])
+    monkeypatch.setattr(onnx_product, "of_octets", lambda codes, *, threads: stub)
+    monkeypatch.setattr(choice, "_timed", lambda multiply, x: times[multiply.__self__ is stub])
 
 
 @pytest.mark.parametrize("n", [1, 4, 33])
@@ -67,9 +68,24 @@ def test_a_session_gives_the_exact_sums(
     codes: I8 = rng.integers(-128, 128, shape, dtype=np.int8)
     x: I8 = rng.integers(-128, 128, (n, shape[1]), dtype=np.int8)
 
-    found = onnx_sums.prepare(codes, threads=1).sums(x)
+    found = onnx_product.of_octets(codes, threads=1).multiply(x)
 
     np.testing.assert_array_equal(found, x.astype(np.int32) @ codes.astype(np.int32).T)
+
+
+@pytest.mark.parametrize("group", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("n", [1, 16, 33])
+def test_a_session_multiplies_four_bits(n: int, group: int, rng: np.random.Generator) -> None:
+    pytest.importorskip("onnxruntime")
+    values: F32 = rng.standard_normal((40, 512), dtype=np.float32) / 16
+    weight = affine.quantize(values, int4_per_group(group))
+    codes, scale = weight.parts["codes"], weight.parts["scale"]
+    x: F32 = rng.standard_normal((n, 512), dtype=np.float32)
+
+    found = onnx_product.of_nibbles(codes, scale, threads=1).multiply(x)  # type: ignore[arg-type]
+
+    wanted = x.astype(np.float64) @ affine.dequantize(weight).T.astype(np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_faster_one_multiplies_from_the_first_trial_on(
@@ -99,7 +115,7 @@ def test_one_that_is_not_clearly_faster_is_not_kept(
     found = made.sums(x)
 
     assert stub.calls == tried
-    assert made.session is None
+    assert made.rival.session is None
     np.testing.assert_array_equal(found, wanted)
 
 
@@ -109,7 +125,7 @@ def test_a_trial_answers_for_other_weights_of_its_class(
     held = Engine(trials=Trials())
     with_session(monkeypatch, Stub(weight), {True: 2.0, False: 1.0})
     chosen(weight, held).sums(x)
-    monkeypatch.setattr(onnx_sums, "prepare", None)  # a second trial would call it
+    monkeypatch.setattr(onnx_product, "of_octets", None)  # a second trial would call it
 
     chosen(weight, held).sums(np.concatenate([x, x[:7]]))  # 15 rows, four bits as 8 rows
 
@@ -119,7 +135,7 @@ def test_a_trial_answers_for_other_weights_of_its_class(
 def test_one_row_is_never_worth_a_session(
     weight: Tensor, x: I8, wanted: I32, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_sums, "prepare", None)
+    monkeypatch.setattr(onnx_product, "of_octets", None)
     made = chosen(weight, Engine(trials=Trials()))
 
     np.testing.assert_array_equal(made.sums(x[:1]), wanted[:1])
@@ -134,7 +150,7 @@ def test_a_library_whose_sums_are_not_exact_is_out(
     found = chosen(weight, held).sums(x)
 
     np.testing.assert_array_equal(found, wanted)
-    assert held.trials.absent == "its sums are not exact on this processor"
+    assert held.trials.absent == "its products are wrong on this processor"
 
 
 def test_a_library_that_fails_is_out_and_the_card_says_why(
@@ -152,7 +168,7 @@ def test_a_library_that_fails_is_out_and_the_card_says_why(
 def test_a_worker_without_the_library_says_so_and_multiplies(
     weight: Tensor, x: I8, wanted: I32, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_sums, "present", lambda: False)
+    monkeypatch.setattr(onnx_model, "present", lambda: False)
     held = engine.start(tmp_path, compiled=False)
 
     found = chosen(weight, held).sums(x)
@@ -176,9 +192,36 @@ def test_a_start_does_not_import_the_library(tmp_path: Path) -> None:
 def test_float_rows_need_no_session(
     weight: Tensor, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_sums, "prepare", None)
+    monkeypatch.setattr(onnx_product, "of_octets", None)
     x: F32 = rng.standard_normal((16, SIDE), dtype=np.float32)
 
     found = chosen(weight, Engine(trials=Trials())).multiply(x)
 
     np.testing.assert_allclose(found, x @ affine.dequantize(weight).T, rtol=1e-4, atol=1e-4)
+
+
+def test_four_bits_are_tried_for_batches_of_float_rows(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(choice, "MARGIN", np.inf)  # whatever the times, it wins
+    values: F32 = rng.standard_normal((SIDE, SIDE), dtype=np.float32)
+    weight = affine.quantize(values, int4_per_group(32))
+    made = Engine(trials=Trials()).quantized(weight)
+    assert isinstance(made, ChosenNibbles)
+    x: F32 = rng.standard_normal((32, SIDE), dtype=np.float32)
+    x[3, 4] = np.nan
+
+    found = made.multiply(x)
+
+    assert made.rival.session is not None
+    wanted = x @ affine.dequantize(weight).T
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_groups_that_the_library_does_not_take_stay_ours(rng: np.random.Generator) -> None:
+    values: F32 = rng.standard_normal((SIDE, 300), dtype=np.float32)
+
+    made = Engine(trials=Trials()).quantized(affine.quantize(values, int4_per_group(100)))
+
+    assert not isinstance(made, ChosenNibbles | Summing)

@@ -190,12 +190,15 @@ def test_ties_are_rounded_to_even(kernels: Engine, rng: np.random.Generator) -> 
     assert np.array_equal(found[0, 1:], np.rint(halves))
 
 
-def test_a_weight_keeps_its_codes_once(kernels: Engine, rng: np.random.Generator) -> None:
+@pytest.mark.usefixtures("kernels")
+def test_a_weight_keeps_its_codes_once(rng: np.random.Generator) -> None:
     weight = nibbles(rng, 8, 256, 32)
 
-    made = kernels.quantized(weight)
+    from services.cpu_worker.integer import simd_weight  # numba may be absent
 
-    assert np.shares_memory(made.matrix[0], weight.parts["codes"])  # type: ignore[attr-defined]
+    made = simd_weight.prepare(weight)
+
+    assert np.shares_memory(made.matrix[0], weight.parts["codes"])
 
 
 def test_two_python_threads_may_multiply_at_once(shared: Engine, rng: np.random.Generator) -> None:

@@ -1,29 +1,36 @@
-"""Who multiplies bytes with int8 codes: our kernels or ONNX Runtime, by a trial on this machine.
+"""Who multiplies batches with quantized weights: our kernels or ONNX Runtime, by a trial here.
 
-Both are exact, so the choice never changes a result; a library whose sums are not ours is out (on
-processors without VNNI its fastest kernels saturate). A trial is made at the first product of a
-class (sizes, and rows of x, to a power of two) and answers for every weight of that class; only
-then is the library imported, and only weights that it wins for get a session and its copy.
+A trial is made at the first product of a class (sizes, and rows of x, to a power of two) and
+answers for every weight of that class; only then is the library imported, and only weights that it
+wins for get a session and its copy. It compares the results first: products of bytes are exact, so
+a library whose sums are not ours is out (on processors without VNNI its fastest kernels saturate);
+float32 products agree to their rounding.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
-from services.cpu_worker.integer import onnx_sums
-from services.cpu_worker.integer.onnx_sums import OnnxSums, SessionFailed
-from services.cpu_worker.integer.weight import Summing
-from shared.tensors.dtypes import F32, I8, I32
+from services.cpu_worker.integer import onnx_model, onnx_product
+from services.cpu_worker.integer.onnx_model import SessionFailed
+from services.cpu_worker.integer.onnx_product import OnnxProduct
+from services.cpu_worker.integer.weight import Grouped, Summing
+from shared.quantization import affine
+from shared.tensors.dtypes import F32, I8, I32, Array
+from shared.tensors.layouts import Layout, Tensor
 
-LEAST_ROWS = 4  # of x; fewer only wait for the weight's bytes, and a session adds its dispatch
+LEAST_OCTETS, LEAST_FLOATS = 4, 16  # rows of x; fewer wait for the bytes of the weight alone
 LEAST_CODES = 2**16  # a smaller weight is not worth a session
+LEAST_PRODUCTS = 2**18  # below, cutting rows into digits costs more than it saves
 ROUNDS = 3  # of a trial; the best counts, as neighbours only ever add to one
 MARGIN = 0.95  # ONNX Runtime must be so much faster: it keeps a second copy of the weight
+CLOSE = 1e-5  # of float32 results, beside the largest
 
-Class = tuple[int, int, int]
+Class = tuple[str, int, int, int]
 ByDigits = Callable[[Summing, F32], F32 | None]  # see `digits.multiply`
 
 
@@ -38,47 +45,35 @@ class Trials:
 
 
 @dataclass(slots=True, eq=False)
-class Chosen:
-    """int8 codes in our form, and in a session once that is faster; see `weight.Summing`."""
+class Rival:
+    """A weight in ONNX Runtime, made when a trial is, and kept while it wins."""
 
-    ours: Summing
-    codes: I8  # (rows, cols)
+    kind: str
+    shape: tuple[int, int]
+    least: int  # rows of x
+    make: Callable[[], OnnxProduct]
     trials: Trials
-    by_digits: ByDigits | None = None
-    session: OnnxSums | None = None
+    session: OnnxProduct | None = None
 
-    @property
-    def scale(self) -> F32:
-        """See `weight.Summing`."""
-        return self.ours.scale
-
-    def multiply(self, x: F32) -> F32:
-        """See `weight.Quantized`; by products of bytes where that is faster."""
-        made = self.by_digits(self, x) if self.by_digits is not None else None
-        return self.ours.multiply(x) if made is None else made
-
-    def sums(self, x: I8) -> I32:
-        """See `weight.Summing`."""
-        if self.trials.absent is None and self._worth_it(x.shape[0]):
-            with self.trials.lock:
-                session = self._winner(x)
-            if session is not None:
-                return session.sums(x)
-        return self.ours.sums(x)
-
-    def _worth_it(self, n: int) -> bool:
-        return n >= LEAST_ROWS and LEAST_CODES <= self.codes.size <= onnx_sums.LIMIT
-
-    def _winner(self, x: I8) -> OnnxSums | None:
-        """The session, where it is faster for such a batch; a library that fails is out."""
-        rows, cols = self.codes.shape
-        kind = (x.shape[0].bit_length(), rows.bit_length(), cols.bit_length())
+    def faster(self, x: Array, ours: Callable[[Any], Array]) -> OnnxProduct | None:
+        """The session where it beats ours for such a batch; a library that fails is out."""
+        rows, cols = self.shape
+        n, codes = x.shape[0], rows * cols
+        if self.trials.absent is not None or n < self.least:
+            return None
+        if not LEAST_CODES <= codes <= onnx_model.LIMIT:
+            return None
+        kind = (self.kind, n.bit_length(), rows.bit_length(), cols.bit_length())
         if self.trials.wins.get(kind) is False:
             return None
+        with self.trials.lock:
+            return self._winner(kind, x, ours)
+
+    def _winner(self, kind: Class, x: Array, ours: Callable[[Any], Array]) -> OnnxProduct | None:
         try:
-            session = self.session or onnx_sums.prepare(self.codes, threads=self.trials.threads)
+            session = self.session or self.make()
             if kind not in self.trials.wins:
-                self.trials.wins[kind] = _is_faster(session, self.ours, x)
+                self.trials.wins[kind] = _wins(session, ours, x)
         except SessionFailed as error:
             self.trials.absent = f"{error}"
             return None
@@ -87,21 +82,100 @@ class Chosen:
         return self.session if self.trials.wins[kind] else None
 
 
-def _is_faster(session: OnnxSums, ours: Summing, x: I8) -> bool:
+@dataclass(slots=True, eq=False)
+class ChosenOctets(Summing):
+    """int8 codes in our form, and in a session once that is faster; see `weight.Summing`."""
+
+    ours: Summing
+    rival: Rival
+    by_digits: ByDigits | None = None
+    scale: F32 = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scale = self.ours.scale
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`; by products of bytes where that is faster."""
+        rows, cols = self.rival.shape
+        if self.by_digits is not None and x.shape[0] * rows * cols >= LEAST_PRODUCTS:
+            made = self.by_digits(self, x)
+            if made is not None:
+                return made
+        return self.ours.multiply(x)
+
+    def sums(self, x: I8) -> I32:
+        """See `weight.Summing`."""
+        session = self.rival.faster(x, self.ours.sums)
+        if session is None:
+            return self.ours.sums(x)
+        made: I32 = session.multiply(x)
+        return made
+
+
+@dataclass(slots=True, eq=False)
+class ChosenNibbles(Grouped):
+    """Signed codes of four bits, in a session for batches that win there; see `weight.Grouped`."""
+
+    ours: Grouped
+    rival: Rival
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`."""
+        session = self.rival.faster(x, self.ours.multiply)
+        if session is None:
+            return self.ours.multiply(x)
+        made: F32 = session.multiply(x)
+        return made
+
+    def multiply_octets(self, x: I8) -> F32:
+        """See `weight.Grouped`."""
+        return self.ours.multiply_octets(x)
+
+
+def octets(ours: Summing, tensor: Tensor, trials: Trials, by_digits: ByDigits | None) -> Summing:
+    """An INT8 weight, and ONNX Runtime for batches that it wins."""
+    codes = affine.codes(tensor)
+
+    def make() -> OnnxProduct:
+        return onnx_product.of_octets(codes, threads=trials.threads)
+
+    rows, cols = codes.shape
+    return ChosenOctets(ours, Rival("octets", (rows, cols), LEAST_OCTETS, make, trials), by_digits)
+
+
+def nibbles(ours: Grouped, tensor: Tensor, trials: Trials) -> Grouped:
+    """A weight of groups, and ONNX Runtime where it has a product of such groups."""
+    rows, cols = tensor.shape
+    codes, scale = tensor.parts["codes"].view(np.uint8), tensor.parts["scale"].view(np.float32)
+    group = cols // max(scale.shape[1], 1)
+    if tensor.layout is not Layout.INT4_GROUP or group not in onnx_product.BLOCKS:
+        return ours
+
+    def make() -> OnnxProduct:
+        return onnx_product.of_nibbles(codes, scale, threads=trials.threads)
+
+    return ChosenNibbles(ours, Rival("nibbles", (rows, cols), LEAST_FLOATS, make, trials))
+
+
+def _wins(session: OnnxProduct, ours: Callable[[Any], Array], x: Array) -> bool:
     """Whether the session beats ours by the margin; both are timed in turns.
 
     Raises:
-        SessionFailed: it fails, or its sums are wrong: bytes of 127 would show a saturation.
+        SessionFailed: it fails, or its results are wrong; bytes of 127 would show a saturation.
     """
-    for tried in (x, np.full_like(x, 127)):
-        if not np.array_equal(session.sums(tried), ours.sums(tried)):
-            raise SessionFailed("its sums are not exact on this processor")
-    times = [(_timed(session, x), _timed(ours, x)) for _ in range(ROUNDS)]
+    exact = x.dtype == np.int8
+    waves = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
+    for tried in (x if exact else waves, np.full_like(x, 127)):
+        found, wanted = session.multiply(tried), ours(tried)
+        slack = 0.0 if exact else CLOSE * float(np.abs(wanted).max(initial=0.0))
+        if not np.allclose(found, wanted, rtol=0.0, atol=slack):
+            raise SessionFailed("its products are wrong on this processor")
+    times = [(_timed(session.multiply, x), _timed(ours, x)) for _ in range(ROUNDS)]
     theirs, mine = (min(column) for column in zip(*times, strict=True))
     return bool(theirs < MARGIN * mine)
 
 
-def _timed(candidate: Summing | OnnxSums, x: I8) -> float:
+def _timed(multiply: Callable[[Any], object], x: Array) -> float:
     began = time.perf_counter()
-    candidate.sums(x)
+    multiply(x)
     return time.perf_counter() - began

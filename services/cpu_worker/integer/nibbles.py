@@ -25,6 +25,7 @@ from services.cpu_worker.simd.arithmetic import (
     repeated,
     splat,
     spread,
+    total,
     width,
     zero,
 )
@@ -42,12 +43,12 @@ from services.cpu_worker.simd.integers import (
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.simd.memory import load, number, store
 
-LINE, FOUR = Lanes(16), Lanes(4)  # words of a block, and groups of a block
+LINE, WIDE = Lanes(16), Lanes(64)  # words of a block, for one row of x or for four
+ONE, FOUR = Lanes(1), Lanes(4)  # rows of a tile; also groups of a block
 BLOCK = 128  # columns
 BYTES = BLOCK // 2
 SIGNED = np.float32(8)  # zero of codes that were signed
 LOW = np.int32(0x0F0F0F0F)
-STEP, SIDE = Lanes(16), Lanes(4)  # columns and rows of x in a step of a tile, see `octets`
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
 ROOM = 2**17  # float32 of unpacked rows, a quarter of one too
 
@@ -80,62 +81,58 @@ def _zero(matrix: Any, per: int, first: int) -> Any:
 
 
 @kernel
-def _plane(wide: Any, held: Any, place: int) -> Any:
+def _plane(held: Any, place: int) -> Any:
     """The codes in one nibble of every word as float32, times 16 to the power of their place.
 
     The last place would be a sign; it comes shifted by one, to the power of the one before.
     """
     if place == 7:
-        return repeated(wide, numbers(masked(shifted(held, 4), np.int32(15 << 24))))
-    return repeated(wide, numbers(masked(held, np.int32(15 << 4 * place))))
+        return numbers(masked(shifted(held, 4), np.int32(15 << 24)))
+    return numbers(masked(held, np.int32(15 << 4 * place)))
 
 
 @kernel
-def floats(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def floats(span: Any, matrix: Any, panel: Any, y: Any) -> None:
     """y[j, row] = the sum over columns of (code - zero) scale times x, in float32.
 
     Args:
         span: first row of the matrix, and the row after the last one.
-        wide, side: 16 words for each row of x in a tile, and those rows.
         matrix: see above.
-        panel: (x, sums): (tiles * blocks * 8 * width,) and (tiles * blocks * width,) float32, see
+        panel: (x, sums): (n * blocks * 8 * 16,) and (n * blocks * 16,) float32, see
             `panels.planes`.
-        y: (tiles * side * rows,) float32, one row of x after the other; written for the span.
+        y: (n * rows,) float32, one row of x after the other; written for the span.
     """
     scale, rows, cols = matrix[1], matrix[3], matrix[4]
     x, x_sums = panel
-    high, step, blocks = width(side), width(wide), (cols + BLOCK - 1) // BLOCK
+    step, blocks = width(LINE), (cols + BLOCK - 1) // BLOCK
     per = scale.size // max(rows * blocks, 1)
     chunk = max(2 * CHUNK // max(cols, 1), 1)
     for start in range(span[0], span[1], chunk):
-        for tile in range(y.size // (rows * high)):
+        for j in range(y.size // rows):
             for row in range(start, min(start + chunk, span[1])):
-                total = zero(wide)
+                sums = zero(LINE)
                 for block in range(blocks):
-                    first, at = (row * blocks + block) * per, (tile * blocks + block) * step
+                    first, at = (row * blocks + block) * per, (j * blocks + block) * step
                     held = _codes(matrix, row, block)
-                    taken = repeated(wide, _zero(matrix, per, first))
-                    part = mul(load(wide, x_sums, at), taken)
+                    part = mul(load(LINE, x_sums, at), _zero(matrix, per, first))
                     at *= 8
-                    part = fma(_plane(wide, held, 0), load(wide, x, at), part)
-                    part = fma(_plane(wide, held, 1), load(wide, x, at + step), part)
-                    part = fma(_plane(wide, held, 2), load(wide, x, at + 2 * step), part)
-                    part = fma(_plane(wide, held, 3), load(wide, x, at + 3 * step), part)
-                    part = fma(_plane(wide, held, 4), load(wide, x, at + 4 * step), part)
-                    part = fma(_plane(wide, held, 5), load(wide, x, at + 5 * step), part)
-                    part = fma(_plane(wide, held, 6), load(wide, x, at + 6 * step), part)
-                    part = fma(_plane(wide, held, 7), load(wide, x, at + 7 * step), part)
-                    total = fma(repeated(wide, _factors(scale, per, first)), part, total)
-                found = group_totals(side, total)
-                for j in range(high):
-                    y[(tile * high + j) * rows + row] = lane(found, j)
+                    part = fma(_plane(held, 0), load(LINE, x, at), part)
+                    part = fma(_plane(held, 1), load(LINE, x, at + step), part)
+                    part = fma(_plane(held, 2), load(LINE, x, at + 2 * step), part)
+                    part = fma(_plane(held, 3), load(LINE, x, at + 3 * step), part)
+                    part = fma(_plane(held, 4), load(LINE, x, at + 4 * step), part)
+                    part = fma(_plane(held, 5), load(LINE, x, at + 5 * step), part)
+                    part = fma(_plane(held, 6), load(LINE, x, at + 6 * step), part)
+                    part = fma(_plane(held, 7), load(LINE, x, at + 7 * step), part)
+                    sums = fma(_factors(scale, per, first), part, sums)
+                y[j * rows + row] = total(sums)
 
 
 @shared
-def floats_shared(bounds: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def floats_shared(bounds: Any, matrix: Any, panel: Any, y: Any) -> None:
     """`floats` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        floats((bounds[share], bounds[share + 1]), wide, side, matrix, panel, y)
+        floats((bounds[share], bounds[share + 1]), matrix, panel, y)
 
 
 @kernel
@@ -148,13 +145,23 @@ def _exact(wide: Any, held: Any, x: Any, at: int, first: Any) -> Any:
 
 
 @kernel
-def octets(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def octets(span: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """`floats` with bytes for x and 8 for zero: the sum of eight products is an exact integer.
 
     Args:
+        high: rows of x in a tile, 1 or 4.
         panel: (x, sums): (tiles * blocks * 2 * 4 * width,) int8 and (tiles * blocks * width,)
             int32, what zero takes away; see `panels.halves`.
     """
+    if high == 1:
+        _octets(span, LINE, ONE, matrix, panel, y)
+    else:
+        _octets(span, WIDE, FOUR, matrix, panel, y)
+
+
+@kernel
+def _octets(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`octets` for tiles of so many rows; `wide` is 16 words for each of them."""
     scale, rows, cols = matrix[1], matrix[3], matrix[4]
     x, x_sums = panel
     high, step, blocks = width(side), width(wide), (cols + BLOCK - 1) // BLOCK
@@ -182,10 +189,10 @@ def octets(span: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> 
 
 
 @shared
-def octets_shared(bounds: Any, wide: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def octets_shared(bounds: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """`octets` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        octets((bounds[share], bounds[share + 1]), wide, side, matrix, panel, y)
+        octets((bounds[share], bounds[share + 1]), high, matrix, panel, y)
 
 
 @kernel
@@ -223,7 +230,7 @@ def some(span: Any, matrix: Any, panel: Any, y: Any) -> None:
         for row in range(high):
             _unpack(matrix, start + row, values, row * wide)
         held = (values, high, wide)
-        rows_of_codes.floats((0, high), STEP, SIDE, held, panel, part[: n * high])
+        rows_of_codes.floats((0, high), 4, held, panel, part[: n * high])
         for j in range(n):
             for row in range(high):
                 y[j * rows + start + row] = part[j * high + row]

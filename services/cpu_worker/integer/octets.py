@@ -26,7 +26,8 @@ from services.cpu_worker.simd.integers import (
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.simd.memory import load, load_some, store
 
-WIDE = Lanes(64)  # float32 of a step, or words of four bytes
+WIDE, QUARTER = Lanes(64), Lanes(16)  # float32 of a step, or words of four bytes
+ONE, FOUR = Lanes(1), Lanes(4)  # rows of a tile
 ROWS = 4  # of the matrix at a time
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
 ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
@@ -34,16 +35,25 @@ LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
 
 
 @kernel
-def floats(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def floats(span: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """y[j, row] = the sum over columns of code times x, in float32.
 
     Args:
         span: first row of the matrix, and the row after the last one.
-        step, side: columns and rows of x in a step of a tile; 64 together.
+        high: rows of x in a tile, 1 or 4.
         matrix: see above.
         panel: (tiles * steps * 64,) float32, see `panels.floats`.
-        y: (tiles * side * rows,) float32, one row of x after the other; written for the span.
+        y: (tiles * high * rows,) float32, one row of x after the other; written for the span.
     """
+    if high == 1:
+        _floats(span, WIDE, ONE, matrix, panel, y)
+    else:
+        _floats(span, QUARTER, FOUR, matrix, panel, y)
+
+
+@kernel
+def _floats(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` for tiles of so many rows, and so many columns of each in a step."""
     codes, rows, cols = matrix
     columns, high = width(step), width(side)
     size = -(-cols // columns) * width(WIDE)  # of a tile
@@ -82,10 +92,10 @@ def floats(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> 
 
 
 @shared
-def floats_shared(bounds: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def floats_shared(bounds: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """`floats` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        floats((bounds[share], bounds[share + 1]), step, side, matrix, panel, y)
+        floats((bounds[share], bounds[share + 1]), high, matrix, panel, y)
 
 
 @kernel
@@ -119,16 +129,25 @@ def many_shared(bounds: Any, matrix: Any, x: Any, y: Any) -> None:
 
 
 @kernel
-def sums(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def sums(span: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """y[j, row] = the sum over columns of code times byte, exact modulo 2**32.
 
     Args:
         span: first row of the matrix, and the row after the last one.
-        step, side: words of four columns, and rows of x, in a step of a tile; 64 together.
+        high: rows of x in a tile, 1 or 4.
         matrix: see above.
         panel: (tiles * steps * 256,) uint8, see `panels.octets`.
-        y: (tiles * side * rows,) int32, one row of x after the other; written for the span.
+        y: (tiles * high * rows,) int32, one row of x after the other; written for the span.
     """
+    if high == 1:
+        _sums(span, WIDE, ONE, matrix, panel, y)
+    else:
+        _sums(span, QUARTER, FOUR, matrix, panel, y)
+
+
+@kernel
+def _sums(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`sums` for tiles of so many rows, and so many words of each in a step."""
     codes, rows, cols = matrix
     columns, high = 4 * width(step), width(side)
     size = -(-cols // columns) * 4 * width(WIDE)  # of a tile
@@ -170,7 +189,7 @@ def sums(span: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> No
 
 
 @shared
-def sums_shared(bounds: Any, step: Any, side: Any, matrix: Any, panel: Any, y: Any) -> None:
+def sums_shared(bounds: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     """`sums` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        sums((bounds[share], bounds[share + 1]), step, side, matrix, panel, y)
+        sums((bounds[share], bounds[share + 1]), high, matrix, panel, y)

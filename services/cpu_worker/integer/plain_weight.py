@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.cpu_worker.integer.weight import Grouped, Summing
 from shared.quantization import affine
 from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import Layout, Tensor
@@ -12,7 +13,7 @@ EXACT = 1024  # columns of which every sum of products of bytes is below 2**24, 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Values:
+class Values(Grouped):
     """Every value as float32; see `weight.Grouped`."""
 
     values: F32  # (rows, cols)
@@ -28,7 +29,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Codes:
+class Codes(Summing):
     """int8 codes as float32, and the scales; see `weight.Summing`."""
 
     codes: F32  # (rows, cols)

@@ -7,8 +7,8 @@ import numpy as np
 
 from services.cpu_worker.integer import nibbles, octets, panels, unpacked
 from services.cpu_worker.integer.panels import line
+from services.cpu_worker.integer.weight import Grouped, Summing
 from services.cpu_worker.simd import compiled
-from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.sparse import shares
 from shared.tensors.dtypes import F32, I8, I32, Array
 from shared.tensors.layouts import Layout, Tensor
@@ -18,14 +18,11 @@ SOME = 48  # rows of x for which BLAS is not worth its own copies
 LARGE = np.float32(1e36)  # sums of eight beyond it may overflow where the product does not
 OFFSET = 128  # what the bytes of a panel are larger by
 SIGNS, PLAIN = np.int32(-0x77777778), np.int32(0)  # the upper bit of every nibble of a word; none
-STEPS = {high: Lanes(64 // high) for high in (1, 4)}
-SIDES = {high: Lanes(high) for high in (1, 4)}
-WIDES = {high: Lanes(16 * high) for high in (1, 4)}
 NO_ZERO = line(np.empty(0, dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Octets:
+class Octets(Summing):
     """int8 codes with a scale per row; see `weight.Summing`."""
 
     matrix: tuple[Any, int, int]  # what `octets` reads
@@ -55,12 +52,12 @@ class Octets:
         high = panels.side(n)
         made = np.empty((-(-n // high) * high, rows), dtype=dtype)
         panel, y = packed(x, high), made.reshape(-1)
-        compiled.run(*pair, self.bounds, STEPS[high], SIDES[high], self.matrix, panel, y)
+        compiled.run(*pair, self.bounds, high, self.matrix, panel, y)
         return made[:n]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stream:
+class Stream(Grouped):
     """Codes of 2 to 8 bits in groups of any size; see `weight.Grouped`."""
 
     matrix: tuple[Any, ...]  # what `unpacked` reads
@@ -77,7 +74,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Nibbles:
+class Nibbles(Grouped):
     """Codes of four bits whose groups are multiples of 32 columns; see `weight.Grouped`."""
 
     matrix: tuple[Any, ...]  # what `nibbles` reads
@@ -86,28 +83,28 @@ class Nibbles:
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
-        n = x.shape[0]
+        n, rows = x.shape[0], self.matrix[3]
+        if n > SOME:
+            return self.stream.multiply(x)
         if n <= FEW:
             planes = panels.planes(x)
             if np.abs(planes[1]).max(initial=0.0) < LARGE:  # neither NaN nor infinity
-                return self._run((nibbles.floats, nibbles.floats_shared), planes, n, 1)
-        if n > SOME:
-            return self.stream.multiply(x)
-        made: F32 = np.empty((-(-n // 4) * 4, self.matrix[3]), dtype=np.float32)
-        panel, y = panels.floats(panels.by_place(x), 4), made.reshape(-1)
+                made: F32 = np.empty((n, rows), dtype=np.float32)
+                pair = (nibbles.floats, nibbles.floats_shared)
+                compiled.run(*pair, self.bounds, self.matrix, planes, made.reshape(-1))
+                return made
+        wide: F32 = np.empty((-(-n // 4) * 4, rows), dtype=np.float32)
+        panel, y = panels.floats(panels.by_place(x), 4), wide.reshape(-1)
         compiled.run(nibbles.some, nibbles.some_shared, self.bounds, self.matrix, panel, y)
-        return made[:n]
+        return wide[:n]
 
     def multiply_octets(self, x: I8) -> F32:
         """See `weight.Grouped`."""
-        high = panels.side(x.shape[0])
-        panel = panels.halves(x, high)
-        return self._run((nibbles.octets, nibbles.octets_shared), panel, x.shape[0], high)
-
-    def _run(self, pair: Any, panel: tuple[Any, Any], n: int, high: int) -> F32:
+        n, high = x.shape[0], panels.side(x.shape[0])
         made: F32 = np.empty((-(-n // high) * high, self.matrix[3]), dtype=np.float32)
-        y = made.reshape(-1)
-        compiled.run(*pair, self.bounds, WIDES[high], SIDES[high], self.matrix, panel, y)
+        panel, y = panels.halves(x, high), made.reshape(-1)
+        pair = (nibbles.octets, nibbles.octets_shared)
+        compiled.run(*pair, self.bounds, high, self.matrix, panel, y)
         return made[:n]
 
 

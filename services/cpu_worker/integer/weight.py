@@ -1,16 +1,16 @@
 """A quantized weight that is ready to be multiplied, whoever does it."""
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from shared.tensors.dtypes import F32, I8, I32
 
 
-@runtime_checkable
-class Quantized(Protocol):
+class Quantized(ABC):
     """A prepared weight W of (rows, cols). Calls from several threads may overlap."""
 
+    @abstractmethod
     def multiply(self, x: F32) -> F32:
         """x Wᵀ, every scale of the weight applied.
 
@@ -20,27 +20,22 @@ class Quantized(Protocol):
         Returns:
             (n, rows) float32 in any memory order, the caller's.
         """
-        ...
 
 
-@runtime_checkable
-class Grouped(Quantized, Protocol):
+class Grouped(Quantized):
     """A weight with a scale per group, so that its products with bytes are no integers."""
 
+    @abstractmethod
     def multiply_octets(self, x: I8) -> F32:
         """`multiply` with bytes for x."""
-        ...
 
 
-@runtime_checkable
-class Summing(Quantized, Protocol):
+class Summing(Quantized):
     """A weight of int8 codes and a scale per row, whose products with bytes are exact integers."""
 
-    @property
-    def scale(self) -> F32:
-        """(rows,) float32."""
-        ...
+    scale: F32  # (rows,)
 
+    @abstractmethod
     def sums(self, x: I8) -> I32:
         """x times the codes, exact modulo 2**32.
 
@@ -50,7 +45,6 @@ class Summing(Quantized, Protocol):
         Returns:
             (n, rows) int32, row-major, the caller's.
         """
-        ...
 
 
 def scaled(sums: I32, x_scale: F32, scale: F32) -> F32:
