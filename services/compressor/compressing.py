@@ -4,6 +4,7 @@ import anyio
 import anyio.to_thread
 
 from services.compressor import (
+    benchmarking,
     labelled,
     laying,
     manifests,
@@ -45,8 +46,11 @@ async def run(
     worker_class = await measure.serving_class(bus, body.model, baseline.name, body.worker_class)
     bench = Bench(bus, job, worker_class, rows, body.batch)
     kitchen = Kitchen(bench, body, tensors, progress)
-    if body.action in ("analyze", "recommend", "search"):
-        return await searching.run(kitchen, manifest)
+    match body.action:
+        case "benchmark":
+            return await benchmarking.run(kitchen, manifest)
+        case "analyze" | "recommend" | "search":
+            return await searching.run(kitchen, manifest)
     made, stored, recipe = await _made(kitchen, baseline)
     try:
         await progress(0.5, f"measuring on {worker_class}")

@@ -68,8 +68,8 @@ class CompressBody(Value):
     model: ModelName
     method: Literal["int8", "prune_csr", "prune"] | None = None  # prune: fastest layouts
     recipe: Recipe | None = None
-    # apply (None): one recipe; search: recommended ones; analyze, recommend: change nothing
-    action: Literal["apply", "analyze", "recommend", "search"] | None = None
+    # apply (None): one recipe; search: recommended ones; the others change nothing
+    action: Literal["apply", "analyze", "recommend", "search", "benchmark"] | None = None
     budget: Budget | None = None  # of a search
     variant: ModelName | None = None  # of a recipe; None: named by its hash
     sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
