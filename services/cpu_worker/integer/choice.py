@@ -25,7 +25,8 @@ from shared.tensors.layouts import Layout, Tensor
 
 LEAST_OCTETS, LEAST_FLOATS = 4, 16  # rows of x; fewer wait for the bytes of the weight alone
 LEAST_CODES = 2**16  # a smaller weight is not worth a session
-LEAST_PRODUCTS = 2**18  # below, cutting rows into digits costs more than it saves
+# Below, cutting rows of x into digits costs more than it saves.
+LEAST_OUTPUTS, LEAST_PRODUCTS = 64, 2**18
 ROUNDS = 3  # of a trial; the best counts, as neighbours only ever add to one
 MARGIN = 0.95  # ONNX Runtime must be so much faster: it keeps a second copy of the weight
 CLOSE = 1e-5  # of float32 results, beside the largest
@@ -97,7 +98,8 @@ class ChosenOctets(Summing):
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`; by products of bytes where that is faster."""
         rows, cols = self.rival.shape
-        if self.by_digits is not None and x.shape[0] * rows * cols >= LEAST_PRODUCTS:
+        worth = rows >= LEAST_OUTPUTS and x.shape[0] * rows * cols >= LEAST_PRODUCTS
+        if self.by_digits is not None and worth:
             made = self.by_digits(self, x)
             if made is not None:
                 return made
