@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 INK, SOFT, RULE = "#1d2433", "#8a93a6", "#d8dde6"
-KEPT, FRONT, REST = "#1f6f8b", "#d1603d", "#8a93a6"
+COLORS = ("#8a93a6", "#1f6f8b", "#d1603d", "#5b8e3e", "#7d5ba6", "#b8860b", "#3c6e71", "#a23b5b")
 STYLE = {
     "figure.facecolor": "#ffffff",
     "axes.edgecolor": RULE,
@@ -33,31 +33,35 @@ def trade(rows: Sequence[Row], chosen: str | None, target: Path) -> Path:
     """Draw candidates and baseline.
 
     Args:
-        rows: each with name, accuracy, low, high, seconds, bytes, pareto.
-        chosen: the name of the one that was kept.
+        rows: each with name, accuracy, low, high, seconds, bytes; what they came from first.
+        chosen: the name of the one that was kept; it is drawn larger.
     """
     with mpl.rc_context(STYLE):
         figure, (size, time) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
         for axes, key, unit in ((size, "bytes", 2**-10), (time, "seconds", 1e3)):
             _front(axes, rows, key, unit)
-            for row in rows:
-                _point(axes, row, _number(row, key) * unit, chosen)
+            for at, row in enumerate(rows):
+                color = COLORS[at % len(COLORS)]
+                _point(axes, row, _number(row, key) * unit, color, kept=row["name"] == chosen)
         size.set(xlabel="weights [KiB]", ylabel="accuracy on held-out rows [%]", xlim=(0, None))
         time.set(xlabel="one call where it will serve, median [ms]", xlim=(0, None))
+        figure.legend(
+            *size.get_legend_handles_labels(), loc="lower center", bbox_to_anchor=(0.5, 0.9),
+            ncols=7, frameon=False,
+        )  # fmt: skip
         figure.savefig(target, bbox_inches="tight")
         plt.close(figure)
     return target
 
 
-def _point(axes: Axes, row: Row, x: float, chosen: str | None) -> None:
-    name, accuracy = str(row["name"]), 100 * _number(row, "accuracy")
-    color = KEPT if name == chosen else FRONT if row.get("pareto") else REST
+def _point(axes: Axes, row: Row, x: float, color: str, *, kept: bool) -> None:
+    accuracy = 100 * _number(row, "accuracy")
     below, above = accuracy - 100 * _number(row, "low"), 100 * _number(row, "high") - accuracy
     axes.errorbar(
-        x, accuracy, [[below], [above]], fmt="o", color=color, markersize=8, capsize=3,
-        elinewidth=1,
+        x, accuracy, [[below], [above]], fmt="D" if kept else "o", color=color,
+        markersize=11 if kept else 8, capsize=3, elinewidth=1, alpha=0.9,
+        label=f"{row['name']} (kept)" if kept else str(row["name"]),
     )  # fmt: skip
-    axes.annotate(name, (x, accuracy), (7, 5), textcoords="offset points", fontsize=8, color=color)
 
 
 def _front(axes: Axes, rows: Sequence[Row], key: str, unit: float) -> None:

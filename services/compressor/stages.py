@@ -158,8 +158,10 @@ class Kitchen:
         made = {
             name: candidates.laid_out(layouts.dense(sparse[name]), candidates.EVERY[layout])
             for name, layout in told.items()
+            if candidates.EVERY[layout] != candidates.DENSE  # it is plain already
         }
-        return Made(artifact=await self._store(rewrites.with_weights(plain, made)))
+        changed = rewrites.with_weights(plain, made) if made else plain
+        return Made(artifact=await self._store(changed))
 
     async def _seen(self, stage: Stage, now: BlobRef) -> dict[str, Observed]:
         """What the layers read, when the stage wants to know."""

@@ -92,11 +92,14 @@ async def test_every_stage_makes_a_smaller_network_that_is_served(
         assert outputs["y"].shape == (3, 4)
 
 
-async def test_a_recipe_repeats_its_artifact_bit_by_bit(memory: MemoryBroker) -> None:
+@pytest.mark.parametrize("sparsity", [0.4, 0.9])  # one of them may well be served dense
+async def test_a_recipe_repeats_its_artifact_bit_by_bit(
+    memory: MemoryBroker, sparsity: float
+) -> None:
     """The second time nothing is remembered, and layouts are named by the first report."""
     async with opened(memory) as house:
         await house.load(network())
-        first = await compressed(house, body(Prune(sparsity=0.9), TUNED, LayOut()))
+        first = await compressed(house, body(Prune(sparsity=sparsity), TUNED, LayOut()))
         for entry in await house.bus.entries(Bucket.CONTROL):
             await house.bus.remove(Bucket.CONTROL, entry.key)
 
@@ -344,3 +347,14 @@ def test_the_front_is_what_nothing_beats() -> None:
     points = [(0.9, 1.0, 10.0), (0.9, 2.0, 10.0), (0.8, 0.5, 5.0), (0.7, 0.6, 4.0)]
 
     assert searching.pareto(points) == [True, False, True, True]
+
+
+async def test_layers_that_stay_dense_have_the_same_name_when_told_so(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        await house.load(network())
+        plain = LayOut(layouts={"wide": "dense"})
+
+        first = await compressed(house, body(Prune(sparsity=0.5), plain, Quantize()))
+        again = await compressed(house, body(Prune(sparsity=0.5), LayOut(layouts={}), Quantize()))
+
+        assert first["artifact"] == again["artifact"]
