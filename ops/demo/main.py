@@ -32,7 +32,7 @@ def run(report: Path, *, as_json: bool = False) -> int:
     telemetry.configure("demo", level="error")
     with tempfile.TemporaryDirectory(prefix="ellesmere-demo-") as folder:
         try:
-            anyio.run(_tell, Path(folder), story, findings)
+            anyio.run(_tell, Path(folder), story, findings, report)
         except (SuiteError, RuntimeError, TimeoutError) as error:
             console.print(f"[bold red]the demo failed:[/] {error}", soft_wrap=True)
             return 1
@@ -46,7 +46,7 @@ def run(report: Path, *, as_json: bool = False) -> int:
     return 0
 
 
-async def _tell(folder: Path, story: Story, findings: Findings) -> None:
+async def _tell(folder: Path, story: Story, findings: Findings, report: Path) -> None:
     story.chapter("train a digit classifier (64-1024-1024-10) on 1,437 scans, write it as ONNX")
     digits = data.load()
     with threadpool_limits(1):  # threads that spin for each other lose more than they win here
@@ -60,19 +60,28 @@ async def _tell(folder: Path, story: Story, findings: Findings) -> None:
     )
     async with local.running(settings, say=story.tell) as stack:
         async with Client(settings.grpc) as client:
-            await _serve(client, network, digits, findings, story)
+            await _serve(client, network, digits, findings, story, report / "compression")
             await _endure(stack, client, digits, findings, story)
         story.chapter("stop the stack")
 
 
 async def _serve(
-    client: Client, network: bytes, digits: data.Digits, findings: Findings, story: Story
+    client: Client,
+    network: bytes,
+    digits: data.Digits,
+    findings: Findings,
+    story: Story,
+    report: Path,
 ) -> None:
     story.chapter("import and profile")
     await serving.add(client, network, findings, story)
     await serving.profile(client, findings, story)
     story.chapter("compress: keep what is accurate and meets its objective where it will run")
     await serving.compress(client, digits, findings, story)
+    story.chapter(
+        "search: bits, pruning with training, RigL; all measured side by side, the best is kept"
+    )
+    await serving.search(client, digits, report, story)
     await serving.profile(client, findings, Story(Console(quiet=True)))
     story.chapter("serve every variant through gRPC: 360 held-out digits, then single rows")
     await serving.serve(client, digits, findings, story)

@@ -1,6 +1,7 @@
 """The demo's first half: add the model, measure it, compress it, serve every variant."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
@@ -8,10 +9,12 @@ from scipy.stats import binomtest
 from ops.demo.digits import Digits
 from ops.demo.findings import Findings, VariantRow
 from ops.demo.story import Story
+from ops.report import page
 from shared.client.client import Client
 from shared.client.jobs import raise_for
 from shared.contracts.v1.jobs import Body, CompressBody, JobFinished, ProfileBody
 from shared.contracts.v1.models import ModelManifest, Variant
+from shared.contracts.v1.recipes import Budget
 from shared.contracts.v1.workers import DeviceProfile
 from shared.tensors import layouts
 from shared.tensors.layouts import Tensor
@@ -19,7 +22,7 @@ from shared.tensors.layouts import Tensor
 MODEL = "digits"
 MAX_DROP = 0.02
 CALLS = 100  # timed gRPC calls of one row per variant
-PATIENCE = 60.0  # [s] for one job
+PATIENCE = 120.0  # [s] for one job
 
 
 async def add(client: Client, network: bytes, findings: Findings, story: Story) -> None:
@@ -53,6 +56,24 @@ async def compress(client: Client, digits: Digits, findings: Findings, story: St
             if record.report["accepted"]:
                 break
             findings.refused.append(told)
+
+
+async def search(client: Client, digits: Digits, report: Path, story: Story) -> None:
+    """Let the suite find what suits: bits, pruning with training, training that stays sparse."""
+    tensors = {
+        "x": layouts.dense(digits.held_x),
+        "labels": layouts.dense(digits.held_labels),
+        "train_x": layouts.dense(digits.x),
+        "train_labels": layouts.dense(digits.labels),
+    }
+    body = CompressBody(model=MODEL, action="search", budget=Budget(accuracy=MAX_DROP))
+    record = await _run(client, body, tensors)
+    for one in page.points(record.report):
+        story.tell(
+            f"{one['name']}: {100 * float(str(one['accuracy'])):.2f} %, {one['bytes']:,} bytes"
+        )
+    story.tell(_reason(record) or str(record.report.get("reason")))
+    page.write(record.report, report)
 
 
 async def serve(client: Client, digits: Digits, findings: Findings, story: Story) -> None:
