@@ -49,6 +49,12 @@ Step = Annotated[Optimiser, typer.Option("--optimiser", help="How a slope become
 How = Annotated[Sparse | None, typer.Option("--sparse", help="Keep weights sparse throughout.")]
 Zeros = Annotated[float, typer.Option(help="Share of zeros, for --sparse.")]
 Every = Annotated[int, typer.Option(min=1, help="Steps between moves of weights, for --sparse.")]
+Bits = Annotated[
+    int | None, typer.Option(min=2, max=8, help="Round weights while they are trained.")
+]
+Group = Annotated[
+    int | None, typer.Option(min=1, help="Columns per size of a step, for 2 to 4 bits.")
+]
 Fresh = Annotated[bool, typer.Option(help="Start from new random weights.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the order of rows and of all that is random.")]
 Class = Annotated[str, typer.Option("--class", help="Class of workers that compute.")]
@@ -67,6 +73,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     sparse: How = None,
     sparsity: Zeros = 0.9,
     every: Every = 100,
+    bits: Bits = None,
+    group: Group = None,
     fresh: Fresh = False,
     seed: Seed = 0,
     worker_class: Class = "cpu",
@@ -88,6 +96,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             "rate": rate,
             "optimiser": optimiser.value,
             "sparse": _sparse(sparse, sparsity, every),
+            "rounding": {"bits": bits, "group": group} if bits else None,
             "fresh": fresh,
             "seed": seed,
             "worker_class": worker_class or None,

@@ -25,9 +25,10 @@ from shared.contracts.errors import (
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, TrainBody
 from shared.network import artifact
+from shared.network.graph import Network
 from shared.network.training import backward, loop, state
 from shared.network.training.loop import Rows
-from shared.network.training.plan import Adam, Sgd, SparsePlan, TrainPlan
+from shared.network.training.plan import Adam, RoundingPlan, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Backend
 from shared.tensors import container
@@ -77,9 +78,10 @@ class Trainer:
             leg = _leg(self._device.backend, now, settings, rows)
             now = await self._device.drive(leg, _teller(progress, total))
             await self._keep(key, now)
-        packed = await anyio.to_thread.run_sync(artifact.pack, now.network)
+        made = loop.result(now, settings)
+        packed = await anyio.to_thread.run_sync(artifact.pack, made)
         stored = await self._bus.put_blob(packed)
-        return Outcome(report=_report(stored, now, total, begun))
+        return Outcome(report=_report(stored, now, made, begun))
 
     async def _resumed(self, key: str) -> TrainState | None:
         """The last checkpoint; None when there is none that can be read."""
@@ -132,6 +134,7 @@ def plan(body: TrainBody) -> TrainPlan:
         optimiser = Sgd(body.momentum, body.decay)
     try:
         sparse = SparsePlan(**body.sparse.model_dump()) if body.sparse else None
+        rounding = RoundingPlan(**body.rounding.model_dump()) if body.rounding else None
         return TrainPlan(
             loss=body.loss,
             optimiser=optimiser,
@@ -141,6 +144,7 @@ def plan(body: TrainBody) -> TrainPlan:
             batch=body.batch,
             seed=body.seed,
             sparse=sparse,
+            rounding=rounding,
         )
     except ValueError as error:
         raise InvalidMessage(f"body: {error}") from None
@@ -185,12 +189,12 @@ def _key(body: TrainBody, tensors: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _report(stored: BlobRef, now: TrainState, total: int, begun: int) -> dict[str, object]:
+def _report(stored: BlobRef, now: TrainState, made: Network, begun: int) -> dict[str, object]:
     return {
         "artifact": stored.sha256,
         "size": stored.size,
-        "weight_bytes": now.network.weight_bytes,
-        "steps": total,
+        "weight_bytes": made.weight_bytes,
+        "steps": now.step,
         "resumed_at": begun,
         "loss": now.loss,
     }

@@ -23,6 +23,14 @@ class SparseTraining(Value):
     min_rows: int = Field(default=32, ge=1)  # layers with fewer outputs stay dense
 
 
+class Rounding(Value):
+    """Weights that are rounded while they are trained, with learned sizes of steps."""
+
+    bits: int = Field(default=4, ge=2, le=8)
+    group: int | None = Field(default=None, ge=1)  # columns per size, for 2 to 4 bits
+    begin: float = Field(default=0.1, ge=0.0, lt=1.0)  # share of the steps before it
+
+
 class Training(Value):
     """An optimiser and its settings; the order of the rows follows from the seed."""
 
@@ -36,3 +44,4 @@ class Training(Value):
     batch: int = Field(default=128, ge=1, le=65_536)  # rows of a step
     seed: int = Field(default=0, ge=0, lt=2**63)
     sparse: SparseTraining | None = None
+    rounding: Rounding | None = None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.network.graph import Network, Step
-from shared.network.training import backward, losses, optimisers, regrow
+from shared.network.training import backward, losses, optimisers, regrow, rounding
 from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
@@ -75,9 +75,9 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     """
     total = plan.steps(len(rows.x))
     taken = batch(state.step, plan, len(rows.x))
-    network = state.network
-    scored, name = _scored(network, plan)
-    (port,) = network.inputs
+    state = rounding.begin(state, plan, total)
+    scored, name = _scored(rounding.rounded(state, plan), plan)
+    (port,) = scored.inputs
     with np.errstate(all="ignore"):
         taped = backward.forward(scored, {port: dense(rows.x[taken])}, run)
         loss, slope = _loss(taped.values[name], rows.y[taken], plan)
@@ -96,6 +96,11 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     if watching and plan.sparse is not None:
         moved = regrow.update(moved, plan.sparse, seen, seed=plan.seed, total=total)
     return replace(moved, step=state.step + 1, loss=loss)
+
+
+def result(state: TrainState, plan: TrainPlan) -> Network:
+    """The network that training was for: with codes where weights were rounded."""
+    return rounding.finished(state, plan)
 
 
 def batch(step: int, plan: TrainPlan, rows: int) -> npt.NDArray[np.int64]:
@@ -143,15 +148,21 @@ def _stepped(
     state: TrainState, plan: TrainPlan, slopes: Mapping[str, Tensor], rate: float
 ) -> TrainState:
     weights, slots = dict(state.network.weights), dict(state.slots)
-    for name, slope in slopes.items():
-        array, slots[name] = optimisers.step(
+    for name, tensor in slopes.items():
+        slope: F32 = tensor.values.view(np.float32)
+        sizes: dict[str, F32] = {}
+        if (both := rounding.passed(state, plan, name, slope)) is not None:
+            slope, of_sizes = both
+            sizes = rounding.stepped(state, plan, name, of_sizes, rate=rate)
+        array, kept = optimisers.step(
             plan.optimiser,
             _array(state.network, name),
-            slope.values.view(np.float32),
+            slope,
             state.slots[name],
             rate=rate,
             count=state.step + 1,
         )
+        slots[name] = {**kept, **sizes}
         held = weights[name]
         weights[name] = replace(held, parts={**held.parts, "values": array})
     return replace(state, network=replace(state.network, weights=weights), slots=slots)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
+from shared.quantization import scheme
+
 MAX_STEPS = 10_000_000
 Loss = Literal["cross_entropy", "mse"]
 Method = Literal["static", "set", "rigl", "dsr", "gradual"]
@@ -57,6 +59,19 @@ class SparsePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundingPlan:
+    """Dense weights are rounded while they are trained, see `rounding`."""
+
+    bits: int = 4
+    group: int | None = 32  # columns per size of a step; over four bits None
+    begin: float = 0.1  # share of all steps before the first rounding
+
+    def __post_init__(self) -> None:
+        _share("begin", self.begin, below=True)
+        scheme.of(self.bits, self.group)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainPlan:
     """Everything that a training run depends on, but for the network and the rows."""
 
@@ -68,6 +83,7 @@ class TrainPlan:
     batch: int = 128
     seed: int = 0
     sparse: SparsePlan | None = None
+    rounding: RoundingPlan | None = None
 
     def __post_init__(self) -> None:
         if not self.rate > 0:

@@ -1,0 +1,142 @@
+"""Training with rounded weights gives back what rounding took, and ends in codes."""
+
+import numpy as np
+import pytest
+
+from shared.network import execute, rewrites
+from shared.network.graph import Network
+from shared.network.training import backward, loop, rounding, state
+from shared.network.training.loop import Rows
+from shared.network.training.plan import Adam, RoundingPlan, Sgd, TrainPlan
+from shared.network.training.state import TrainState
+from shared.operators.reference import ReferenceBackend
+from shared.quantization import affine, scheme
+from shared.tensors.layouts import Layout, dense
+from tests.network import networks
+
+RUN = backward.on(ReferenceBackend())
+TWO_BITS = RoundingPlan(bits=2, group=8, begin=0.0)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """Eight clouds of points in eight dimensions, close to each other."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 8, 600)
+    centres = rng.standard_normal((8, 8)) * 1.5
+    x = centres[labels] + rng.standard_normal((600, 8)) * 0.7
+    return Rows(x.astype(np.float32), labels)
+
+
+def run(plan: TrainPlan, rows: Rows, network: Network, *, stop: int | None = None) -> TrainState:
+    found = loop.start(network, plan)
+    while not loop.finished(found, plan, len(rows.x)) and found.step != stop:
+        found = loop.advance(found, plan, rows, RUN)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(rows: Rows) -> Network:
+    """Trained in float32."""
+    plan = TrainPlan(epochs=20, batch=50, rate=3e-3)
+    network = networks.mlp((8, 24, 24, 8), ("dense",) * 3)
+    found = loop.start(network, plan, fresh=True)
+    while not loop.finished(found, plan, len(rows.x)):
+        found = loop.advance(found, plan, rows, RUN)
+    return found.network
+
+
+def accuracy(network: Network, rows: Rows) -> float:
+    scores = execute.load(network, ReferenceBackend()).run({"x": dense(rows.x)})["y"].values
+    return float((scores.argmax(axis=1) == rows.y).mean())
+
+
+def rounded_at_once(network: Network) -> Network:
+    chosen = scheme.of(2, 8)
+    made = {
+        name: affine.quantize(network.weights[step.inputs["weight"]].values.view("<f4"), chosen)
+        for name, step in rewrites.products(network).items()
+    }
+    return rewrites.with_weights(network, made)
+
+
+@pytest.mark.parametrize("optimiser", [Adam(), Sgd()])
+def test_training_gives_back_most_of_what_two_bits_took(
+    optimiser: Adam | Sgd, whole: Network, rows: Rows
+) -> None:
+    rate = 2e-3 if isinstance(optimiser, Adam) else 1e-2
+    plan = TrainPlan(epochs=15, batch=50, rate=rate, optimiser=optimiser, rounding=TWO_BITS)
+
+    tuned = loop.result(run(plan, rows, whole), plan)
+
+    before, after = accuracy(rounded_at_once(whole), rows), accuracy(tuned, rows)
+    lost = accuracy(whole, rows) - before
+    assert lost > 0.1
+    assert accuracy(whole, rows) - after < lost / 2
+
+
+def test_the_result_is_codes_and_computes_what_training_did(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(epochs=2, batch=50, rounding=TWO_BITS)
+    found = run(plan, rows, whole)
+
+    coded = loop.result(found, plan)
+
+    x = {"x": dense(rows.x)}
+    mine = execute.load(coded, ReferenceBackend()).run(x)["y"].values
+    trained = execute.load(rounding.rounded(found, plan), ReferenceBackend()).run(x)["y"].values
+    np.testing.assert_allclose(mine, trained, rtol=1e-5, atol=1e-6)
+    assert {w.layout for w in coded.weights.values()} == {Layout.INT4_GROUP, Layout.DENSE}
+    assert coded.weight_bytes < whole.weight_bytes / 3
+
+
+def test_slopes_pass_inside_the_range_and_sizes_follow_the_paper() -> None:
+    network = networks.mlp((2, 1), ("dense",))
+    weight = np.array([[0.6, 5.0]], dtype=np.float32)
+    network.weights["w0"].parts["values"][:] = weight  # type: ignore[index]
+    plan = TrainPlan(rounding=RoundingPlan(bits=2, group=2, begin=0.0))
+    begun = rounding.begin(loop.start(network, plan), plan, 10)
+    begun.slots["w0"][rounding.SIZE][:] = 1.0  # type: ignore[index]
+
+    both = rounding.passed(begun, plan, "w0", np.float32([[3.0, 2.0]]))
+
+    assert both is not None
+    of_weight, of_size = both
+    # 0.6 is inside ±1 and rounds to 1; 5 is clipped to 1
+    assert of_weight.tolist() == [[3.0, 0.0]]
+    # ((1 - 0.6) × 3 + 1 × 2) / sqrt(2 columns × 1)
+    assert of_size[0, 0] == pytest.approx(3.2 / np.sqrt(2), rel=1e-6)
+
+
+def test_rounding_begins_when_it_should(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(epochs=2, batch=50, rounding=RoundingPlan(bits=4, group=8, begin=0.5))
+
+    early, late = (run(plan, rows, whole, stop=stop) for stop in (12, 13))
+
+    assert rounding.SIZE not in early.slots["w0"]
+    assert rounding.SIZE in late.slots["w0"]
+
+
+def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(epochs=2, batch=50, rounding=RoundingPlan(bits=3, group=8, begin=0.2))
+    straight = run(plan, rows, whole)
+
+    halfway = state.unpack(state.pack(run(plan, rows, whole, stop=9)))
+    while not loop.finished(halfway, plan, len(rows.x)):
+        halfway = loop.advance(halfway, plan, rows, RUN)
+
+    assert state.pack(halfway) == state.pack(straight)
+
+
+def test_eight_bits_of_a_row_are_trained_too(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(epochs=1, batch=50, rate=1e-4, rounding=RoundingPlan(bits=8, group=None))
+
+    coded = loop.result(run(plan, rows, whole), plan)
+
+    assert accuracy(coded, rows) > accuracy(whole, rows) - 0.02
+    assert Layout.INT8_CHANNEL in {weight.layout for weight in coded.weights.values()}
+
+
+@pytest.mark.parametrize(("bits", "group"), [(1, None), (9, None), (8, 32), (4, 0)])
+def test_bits_that_cannot_be_stored_are_refused(bits: int, group: int | None) -> None:
+    with pytest.raises(ValueError, match=r"bits|group"):
+        RoundingPlan(bits=bits, group=group)
