@@ -7,13 +7,13 @@ import numpy as np
 
 from services.compressor import pipeline
 from shared.contracts.v1.recipes import Adapt, Quantize
-from shared.network import rewrites
+from shared.network import chains, rewrites
 from shared.network.graph import Network
 from shared.quantization import adaptive, affine, corrections, scheme
 from shared.quantization.adaptive import Option
 from shared.quantization.observers import Observed
 from shared.quantization.scheme import Scheme
-from shared.quantization.solvers import gptq, hqq
+from shared.quantization.solvers import awq, gptq, hqq
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor, dense
 
@@ -37,6 +37,8 @@ def apply(stage: Quantize, network: Network, seen: Seen) -> Rounded:
         ValueError: no dense layer, or bits and group do not go together.
     """
     wanted = scheme.of(stage.bits, stage.group)
+    if stage.solver == "awq":
+        network = _scaled(network, wanted, seen)
     weights = _weights(network)
     chosen = {name: wanted.fitted(weight.shape[1]) for name, weight in weights.items()}
     made = {
@@ -61,7 +63,7 @@ def solve(stage: Quantize | Adapt, weight: F32, chosen: Scheme, seen: Observed |
         ValueError: GPTQ without second moments of the inputs.
     """
     match stage.solver:
-        case "nearest":
+        case "nearest" | "awq":  # for awq the network was scaled before
             return affine.quantize(weight, chosen)
         case "hqq":
             return hqq.quantize(weight, chosen)
@@ -113,6 +115,19 @@ def divergence(reference: F32, other: F32) -> float:
     """
     left, right = _log_softmax(reference), _log_softmax(other)
     return float((np.exp(left) * (left - right)).sum(axis=1).mean())
+
+
+def _scaled(network: Network, wanted: Scheme, seen: Seen) -> Network:
+    """AWQ: columns that large inputs meet are scaled up, where a layer before can take it."""
+    for first, second in list(chains.pairs(network)):
+        weight = pipeline.dense_weights(network)[second.name]
+        inputs = seen[second.name]
+        if inputs.gram is None:
+            raise ValueError("awq needs second moments of every layer's inputs")
+        chosen = wanted.fitted(weight.shape[1])
+        found = awq.search(weight, inputs.gram, inputs.rows, chosen)
+        network = chains.rescaled(network, first, second, found.scales)
+    return network
 
 
 def _ways(stage: Adapt, weight: F32, seen: Observed | None) -> dict[str, Tensor]:

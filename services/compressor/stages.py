@@ -197,7 +197,7 @@ def _calibrates(stage: Stage) -> bool:
         case Prune():
             return stage.score == "wanda"
         case Quantize():
-            return stage.solver == "gptq" or stage.bias_correction
+            return stage.solver in ("gptq", "awq") or stage.bias_correction
         case Adapt():
             return True
     return False

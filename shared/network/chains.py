@@ -30,7 +30,7 @@ def equalized(network: Network, *, rounds: int = 3) -> Network:
     for _ in range(rounds):
         for first, second in list(pairs(network)):
             scales = corrections.equalize(_weight(network, first), _weight(network, second))
-            network = _rescaled(network, first, second, scales)
+            network = rescaled(network, first, second, scales)
     return network
 
 
@@ -60,7 +60,12 @@ def without_rows(network: Network, kept: Mapping[str, Mask]) -> Network:
     return network
 
 
-def _rescaled(network: Network, first: Step, second: Step, scales: F32) -> Network:
+def rescaled(network: Network, first: Step, second: Step, scales: F32) -> Network:
+    """A pair with the rows of the first divided and the columns of the second multiplied.
+
+    Args:
+        scales: (outputs of first,) float32, positive.
+    """
     weights = dict(network.weights)
     weights[first.inputs["weight"]] = dense(_weight(network, first) / scales[:, np.newaxis])
     weights[second.inputs["weight"]] = dense(_weight(network, second) * scales)

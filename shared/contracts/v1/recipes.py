@@ -44,7 +44,7 @@ class Quantize(Value):
     stage: Literal["quantize"] = "quantize"
     bits: int = Field(default=8, ge=2, le=8)
     group: int | None = Field(default=None, ge=1)  # columns per scale, for 2 to 4 bits
-    solver: Literal["nearest", "gptq", "hqq"] = "nearest"
+    solver: Literal["nearest", "gptq", "awq", "hqq"] = "nearest"
     act_order: bool = True  # gptq
     damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
     bias_correction: bool = False
