@@ -11,6 +11,7 @@ from ops.cli import (
     compress,
     demo,
     doctor,
+    export,
     failures,
     infer,
     jobs,
@@ -41,11 +42,12 @@ COMMANDS: Commands = {
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
     "model": (
-        "Add, list, show, remove, load and unload models.",
+        "Add, list, show, export, remove, load and unload models.",
         {
             "add": models.add,
             "list": models.list_models,
             "show": models.show,
+            "export": export.export,
             "remove": models.remove,
             "load": models.load,
             "unload": models.unload,

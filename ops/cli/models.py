@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 LARGEST = 2 * 2**30  # [bytes] what a protobuf file can hold
 MILLI = 1e3
 Name = Annotated[str, typer.Argument(help="Name of the model: a-z, 0-9, dot, dash, underscore.")]
-File = Annotated[Path, typer.Argument(help="ONNX file with its weights inside.")]
+File = Annotated[
+    Path, typer.Argument(help=".onnx with its weights inside, or .safetensors as exported here.")
+]
 NanPolicy = Annotated[
     Literal["reject", "pass"], typer.Option(help="What becomes of NaN in inputs.")
 ]
@@ -35,10 +37,15 @@ def add(
 
     _check_name(name)
     content = _read(file)
+    format_: Literal["onnx", "safetensors"] = (
+        "safetensors" if file.suffix == ".safetensors" else "onnx"
+    )
     with session.talk.status(f"importing {file.name}"):
         manifest = remote.call(
             session,
-            lambda client: client.add_model(name, content, nan_policy=nan_policy, timeout=timeout),
+            lambda client: client.add_model(
+                name, content, format=format_, nan_policy=nan_policy, timeout=timeout
+            ),
         )
     session.show(_value(manifest), lambda: _details(manifest, None))
 

@@ -1,8 +1,8 @@
-"""What the compressor does with a job: import a network, compress a model, or have it trained."""
+"""What the compressor does with a job: import, compress or export a network, or have it trained."""
 
 from collections.abc import Mapping
 
-from services.compressor import compressing, importing, training
+from services.compressor import compressing, exporting, importing, training
 from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.errors import InvalidMessage
@@ -21,10 +21,12 @@ class CompressorHandler:
     async def handle(
         self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
     ) -> Outcome:
-        """Run one job; raises what the three modules raise."""
+        """Run one job; raises what the four modules raise."""
         match job.body:
             case ImportBody() as body:
                 return await importing.run(self._bus, body, progress)
+            case CompressBody(action="export") as body:
+                return await exporting.run(self._bus, body, progress)
             case CompressBody() as body:
                 return await compressing.run(self._bus, job, body, tensors, progress)
             case TrainBody() as body:

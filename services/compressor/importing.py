@@ -1,4 +1,4 @@
-"""Jobs of the kind `import`: a network file becomes a model with one dense variant."""
+"""Jobs of the kind `import`: a network file becomes a model with one variant."""
 
 import time
 from functools import partial
@@ -13,11 +13,12 @@ from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.v1.jobs import BlobRef, ImportBody
 from shared.contracts.v1.models import ModelManifest, PortSignature, Variant
-from shared.network import artifact, shapes
+from shared.network import artifact, rewrites, shapes
 from shared.network.graph import Network
 from shared.tensors.layouts import TensorType
 
-DENSE = "dense"
+DENSE, PLAIN = "dense", "gemm_f32"
+IMPORTED = "imported"  # the name of a variant whose file holds products other than plain ones
 _PROBES = (2, 3)  # batches; a size that follows them is open
 
 
@@ -31,7 +32,7 @@ async def run(bus: Bus, body: ImportBody, progress: Progress) -> Outcome:
     await progress(0.0, "reading the file")
     data = await bus.get_blob(body.source)
     await progress(0.1, f"converting {len(data)} bytes")
-    converted = await sandbox.convert(data)
+    converted = await sandbox.convert(data, body.format)
     network = await anyio.to_thread.run_sync(partial(artifact.unpack, converted.artifact))
     await progress(0.8, "storing the model")
     stored = await bus.put_blob(converted.artifact, keep=True)
@@ -48,13 +49,16 @@ def _manifest(
     body: ImportBody, network: Network, stored: BlobRef, converted: Converted
 ) -> ModelManifest:
     inputs, outputs = signature(network)
+    plain = all(step.operator == PLAIN for step in rewrites.products(network).values())
+    name = DENSE if plain else IMPORTED
+    variant = Variant(name=name, artifact=stored, weight_bytes=network.weight_bytes, method=name)
     return ModelManifest(
         model=body.model,
         inputs=inputs,
         outputs=outputs,
         nan_policy=body.nan_policy,
-        variants=(Variant(name=DENSE, artifact=stored, weight_bytes=network.weight_bytes),),
-        default=DENSE,
+        variants=(variant,),
+        default=name,
         created_at=time.time(),
         coverage=dict(converted.operators),
     )
@@ -78,12 +82,12 @@ def _port(name: str, small: TensorType, large: TensorType) -> PortSignature:
 
 
 def _report(manifest: ModelManifest, network: Network, converted: Converted) -> dict[str, object]:
-    dense = manifest.variants[0]
+    first = manifest.variants[0]
     return {
         "model": manifest.model,
-        "variant": dense.name,
-        "artifact": dense.artifact.sha256,
-        "weight_bytes": dense.weight_bytes,
+        "variant": first.name,
+        "artifact": first.artifact.sha256,
+        "weight_bytes": first.weight_bytes,
         "steps": len(network.steps),
         "coverage": dict(converted.coverage),
     }

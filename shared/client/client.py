@@ -156,19 +156,24 @@ class Client(Jobs):
     async def add_model(
         self,
         name: str,
-        onnx: bytes,
+        content: bytes,
         *,
+        format: Literal["onnx", "safetensors"] = "onnx",
         nan_policy: Literal["reject", "pass"] = "reject",
         timeout: float = 120.0,
     ) -> ModelManifest:
-        """Import an ONNX network and wait until it can be called.
+        """Import a network and wait until it can be called.
+
+        Args:
+            content: of an ONNX file, or with the format safetensors of an exported network.
 
         Raises:
             SuiteError: what the import failed with.
             DeadlineExceeded: it was not done within `timeout` seconds.
             ModelNotReady: it is stored, but no worker has loaded it.
         """
-        body = ImportBody(model=name, source=await self.upload(onnx), nan_policy=nan_policy)
+        source = await self.upload(content)
+        body = ImportBody(model=name, source=source, format=format, nan_policy=nan_policy)
         receipt = await self.submit(body)
         record, _tensors = await self.result(receipt.job, timeout=timeout)
         raise_for(record)

@@ -63,7 +63,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("services/gateway", "shared/client"),
     "grpc_reflection": ("services/gateway",),
     "hpack": ("services/gateway/http2",),
-    "onnx": ("services/compressor/importers", "ops"),
+    "onnx": ("services/compressor/importers", "services/compressor/exporters", "ops"),
     "onnxruntime": ("services/cpu_worker", "ops/bench/peers"),  # rivals are measured beside it
     "nir": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),

@@ -1,5 +1,7 @@
 """The sandbox's child: one network file on stdin, one answer on stdout, and nothing else allowed.
 
+Its one argument is the format of the file.
+
 The answer is ``u64 head bytes, little endian | JSON head | artifact``; the head holds either
 `coverage` or the `code` and `message` of an error.
 """
@@ -8,8 +10,13 @@ import json
 import resource
 import struct
 import sys
+from typing import TYPE_CHECKING
 
 from shared.contracts.errors import InvalidNetwork, SuiteError
+
+if TYPE_CHECKING:
+    from services.compressor.importers.coverage import Coverage
+    from shared.network.graph import Network
 
 MEMORY = 4 * 2**30  # bytes of address space; a file of 512 MiB needs about five times its size
 CPU_SECONDS = 60
@@ -19,25 +26,34 @@ LENGTH = struct.Struct("<Q")
 def main() -> None:
     """Give up rights, then read, convert and answer."""
     _limit()
-    head, artifact = _answer(sys.stdin.buffer.read())
+    head, artifact = _answer(sys.stdin.buffer.read(), sys.argv[1])
     text = json.dumps(head).encode()
     sys.stdout.buffer.write(LENGTH.pack(len(text)) + text)
     sys.stdout.buffer.write(artifact)
 
 
-def _answer(data: bytes) -> tuple[dict[str, object], bytes]:
+def _answer(data: bytes, format_: str) -> tuple[dict[str, object], bytes]:
     # Imported under the limits: the parser's own start-up counts against them.
-    from services.compressor.importers import onnx_file, onnx_graph
     from shared.network import artifact
 
     try:
-        network, coverage = onnx_graph.translate(onnx_file.decode(data))
+        network, coverage = _read(data, format_)
         return {"coverage": coverage.to_json()}, artifact.pack(network)
     except SuiteError as error:
         return {"code": error.code, "message": str(error)}, b""
     except MemoryError:
         message = f"reading it needs more than {MEMORY} bytes of memory"
         return {"code": InvalidNetwork.code, "message": message}, b""
+
+
+def _read(data: bytes, format_: str) -> "tuple[Network, Coverage]":
+    if format_ == "safetensors":
+        from services.compressor.importers import stored
+
+        return stored.decode(data)
+    from services.compressor.importers import onnx_file, onnx_graph
+
+    return onnx_graph.translate(onnx_file.decode(data))
 
 
 def _limit() -> None:

@@ -28,8 +28,11 @@ class Converted(NamedTuple):
     coverage: Mapping[str, object]  # coverage.Coverage.to_json
 
 
-async def convert(data: bytes) -> Converted:
-    """Convert the bytes of an ONNX file.
+async def convert(data: bytes, format_: str = "onnx") -> Converted:
+    """Convert the bytes of a network file.
+
+    Args:
+        format_: `onnx`, or `safetensors` for a stored network of ours.
 
     Raises:
         TooLarge: over `MAX_BYTES`.
@@ -43,7 +46,7 @@ async def convert(data: bytes) -> Converted:
         try:
             with anyio.fail_after(MAX_SECONDS):
                 done = await anyio.run_process(
-                    [sys.executable, "-P", "-m", _CHILD],
+                    [sys.executable, "-P", "-m", _CHILD, format_],
                     input=data,
                     check=False,
                     cwd=empty,

@@ -42,7 +42,7 @@ class ImportBody(Value):
     kind: Literal["import"] = "import"
     model: ModelName
     source: BlobRef
-    format: Literal["onnx"] = "onnx"
+    format: Literal["onnx", "safetensors"] = "onnx"  # safetensors: a stored network of ours
     nan_policy: Literal["reject", "pass"] = "reject"
 
 
@@ -68,10 +68,12 @@ class CompressBody(Value):
     model: ModelName
     method: Literal["int8", "prune_csr", "prune"] | None = None  # prune: fastest layouts
     recipe: Recipe | None = None
-    # apply (None): one recipe; search: recommended ones; the others change nothing
-    action: Literal["apply", "analyze", "recommend", "search", "benchmark"] | None = None
+    # apply (None): one recipe; search: recommended ones; the others change nothing. export needs no
+    # tensors: its result has `variant` (None: the default one) as `file`, u8, in `format`.
+    action: Literal["apply", "analyze", "recommend", "search", "benchmark", "export"] | None = None
+    format: Literal["onnx", "safetensors"] | None = None  # of an export; None: onnx
     budget: Budget | None = None  # of a search
-    variant: ModelName | None = None  # of a recipe; None: named by its hash
+    variant: ModelName | None = None  # what a recipe makes (None: named by its hash), or an export
     sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
     values: Literal["f32", "f16", "i8"] | None = None  # prune: how they are stored; None: f32
     objective: Literal["latency", "size", "both"] = "latency"
