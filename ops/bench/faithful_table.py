@@ -164,8 +164,8 @@ HEAD = (
     "# What compression keeps of the accuracy\n\n"
     "`python -m ops.bench.faithfulness`: classifiers 64-256-256-10 of scikit-learn's digits (1,437 "
     "scans to learn from, 360 held out), 60 epochs of Adam, layers share their zeros by ERK and "
-    "move weights every 25 steps until three quarters of the run. Nothing is chosen by its result: one "
-    "setting for all methods and seeds."
+    "move weights every 25 steps until three quarters of the run. Nothing is chosen by its result: "
+    "one setting for all methods and seeds."
 )
 
 
