@@ -230,7 +230,7 @@ def some(span: Any, matrix: Any, panel: Any, y: Any) -> None:
         for row in range(high):
             _unpack(matrix, start + row, values, row * wide)
         held = (values, high, wide)
-        rows_of_codes.floats((0, high), 4, held, panel, part[: n * high])
+        rows_of_codes.floats_of_four((0, high), held, panel, part[: n * high])
         for j in range(n):
             for row in range(high):
                 y[j * rows + start + row] = part[j * high + row]

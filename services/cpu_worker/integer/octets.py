@@ -5,12 +5,10 @@ its rows, see `panels`: a step of a tile holds as many columns of each of its ro
 vector, so one load of codes serves all of them. Four rows of the matrix share each load of x.
 
 Loop order: a chunk of rows of the matrix stays in the second-level cache while all tiles pass. For
-many float32 rows of x, rows of the matrix become float32, a few at a time, for BLAS.
+many float32 rows of x see `unpacked`.
 """
 
 from typing import Any
-
-import numpy as np
 
 from services.cpu_worker.simd.arithmetic import fma, group_totals, lane, repeated, width, zero
 from services.cpu_worker.simd.compiled import kernel, prange, shared
@@ -24,14 +22,12 @@ from services.cpu_worker.simd.integers import (
     word_totals,
 )
 from services.cpu_worker.simd.lanes import Lanes
-from services.cpu_worker.simd.memory import load, load_some, store
+from services.cpu_worker.simd.memory import load, load_some
 
 WIDE, QUARTER = Lanes(64), Lanes(16)  # float32 of a step, or words of four bytes
 ONE, FOUR = Lanes(1), Lanes(4)  # rows of a tile
 ROWS = 4  # of the matrix at a time
 CHUNK = 2**19  # bytes of codes, a quarter of a second-level cache
-ROOM = 2**19  # float32 of unpacked rows: 2 MiB, a second-level cache
-LEAST = 256  # rows of a product by BLAS, which lays x out anew for each
 
 
 @kernel
@@ -48,7 +44,13 @@ def floats(span: Any, high: int, matrix: Any, panel: Any, y: Any) -> None:
     if high == 1:
         _floats(span, WIDE, ONE, matrix, panel, y)
     else:
-        _floats(span, QUARTER, FOUR, matrix, panel, y)
+        floats_of_four(span, matrix, panel, y)
+
+
+@kernel
+def floats_of_four(span: Any, matrix: Any, panel: Any, y: Any) -> None:
+    """`floats` for tiles of four rows, of float32 instead of codes too."""
+    _floats(span, QUARTER, FOUR, matrix, panel, y)
 
 
 @kernel
@@ -96,36 +98,6 @@ def floats_shared(bounds: Any, high: int, matrix: Any, panel: Any, y: Any) -> No
     """`floats` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
         floats((bounds[share], bounds[share + 1]), high, matrix, panel, y)
-
-
-@kernel
-def many(span: Any, matrix: Any, x: Any, y: Any) -> None:
-    """`floats` for many rows of x.
-
-    Args:
-        x: (cols, n) float32, column-major.
-        y: (rows, n) float32, row-major; written for the span.
-    """
-    codes, _, cols = matrix
-    count = max(ROOM // max(cols, 1), LEAST)
-    values = np.empty((count, cols), dtype=np.float32)
-    flat = values.reshape(-1)
-    for start in range(span[0], span[1], count):
-        end = min(start + count, span[1])
-        first, size = start * cols, (end - start) * cols
-        whole = size - size % width(WIDE)
-        for at in range(0, whole, width(WIDE)):
-            store(flat, at, load(WIDE, codes, first + at))
-        for at in range(whole, size):
-            flat[at] = codes[first + at]
-        np.dot(values[: end - start], x, y[start:end])
-
-
-@shared
-def many_shared(bounds: Any, matrix: Any, x: Any, y: Any) -> None:
-    """`many` with one share of rows per turn."""
-    for share in prange(bounds.size - 1):
-        many((bounds[share], bounds[share + 1]), matrix, x, y)
 
 
 @kernel

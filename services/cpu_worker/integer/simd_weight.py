@@ -28,16 +28,15 @@ class Octets(Summing):
     matrix: tuple[Any, int, int]  # what `octets` reads
     scale: F32  # (rows,)
     offset: I32  # (rows,), the sum of the codes of a row, times OFFSET
+    stream: "Stream"  # the same codes, for many rows of x
     bounds: shares.I64
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
-        made: F32
         if x.shape[0] > SOME:
-            made = _by_blas((octets.many, octets.many_shared), self.bounds, self.matrix, x)
-        else:
-            pair = (octets.floats, octets.floats_shared)
-            made = self._run(pair, panels.floats, x, np.float32)
+            return self.stream.multiply(x)
+        pair = (octets.floats, octets.floats_shared)
+        made: F32 = self._run(pair, panels.floats, x, np.float32)
         made *= self.scale
         return made
 
@@ -117,10 +116,7 @@ def prepare(tensor: Tensor, *, threads: int = 1) -> "Octets | Nibbles | Stream":
     """
     bounds = shares.even(tensor.shape[0], threads)
     if tensor.layout is Layout.INT8_CHANNEL:
-        codes = tensor.parts["codes"].view(np.int8)
-        offset: I32 = codes.sum(axis=1, dtype=np.int32) * np.int32(OFFSET)
-        scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
-        return Octets((line(codes), *tensor.shape), scale, offset, bounds)
+        return _of_rows_of_octets(tensor, bounds)
     return _of_groups(tensor, bounds)
 
 
@@ -133,6 +129,16 @@ def _by_blas(pair: Any, bounds: shares.I64, matrix: Any, x: F32) -> F32:
     y: F32 = np.empty((bounds[-1], x.shape[0]), dtype=np.float32)
     compiled.run(*pair, bounds, matrix, np.ascontiguousarray(x).T, y)
     return y.T
+
+
+def _of_rows_of_octets(tensor: Tensor, bounds: shares.I64) -> Octets:
+    rows, cols = tensor.shape
+    codes = tensor.parts["codes"].view(np.int8)
+    offset: I32 = codes.sum(axis=1, dtype=np.int32) * np.int32(OFFSET)
+    scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
+    zero = line(np.full(rows, OFFSET, dtype=np.uint8))
+    held = (line(codes.view(np.uint8)), line(scale), zero, rows, cols, 8, np.int32(OFFSET))
+    return Octets((line(codes), rows, cols), scale, offset, Stream(held, bounds), bounds)
 
 
 def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
