@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from services.compressor.exporters import onnx_qdq
-from services.compressor.importers import stored
+from services.compressor.importers import onnx_file, onnx_graph, stored
 from shared.contracts.errors import InvalidNetwork, TooLarge, UnsupportedOperator
 from shared.network import artifact, execute, rewrites
 from shared.network.graph import Network, Step
@@ -22,6 +22,7 @@ from shared.tensors import container
 from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 from tests.network.networks import batched, mlp
+from tests.services.onnx_files import file, node, translate
 
 RNG = np.random.default_rng(11)
 X: F32 = RNG.standard_normal((7, 64)).astype(np.float32)
@@ -114,7 +115,7 @@ def test_a_quantized_network_keeps_its_integers_and_its_answers(name: str) -> No
     kinds = {tensor.data_type for tensor in graph.initializer if tensor.name.endswith("codes")}
     four = onnx.TensorProto.INT4 if name != "int8" else onnx.TensorProto.INT8
     assert kinds <= {four}
-    assert sum(node.op_type == "DequantizeLinear" for node in graph.node) == 2
+    assert sum(one.op_type == "DequantizeLinear" for one in graph.node) == 2
 
 
 def test_int4_takes_an_eighth_of_the_file() -> None:
@@ -191,3 +192,46 @@ def test_a_stored_network_is_not_believed() -> None:
     ):
         with pytest.raises(InvalidNetwork, match=why):
             stored.decode(data)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMES if "bytes" not in name])
+def test_our_own_files_of_few_bits_are_read_as_what_they_stand_for(name: str) -> None:
+    network = quantized(*SCHEMES[name])
+
+    read = onnx_graph.translate(onnx_file.decode(onnx_qdq.encode(network))).network
+
+    assert [step.operator for step in read.steps] == ["gemm_f32", "gemm_f32", "softmax"]
+    for step, again in zip(network.steps[:2], read.steps[:2], strict=True):
+        was, now = network.weights[step.inputs["weight"]], read.weights[again.inputs["weight"]]
+        np.testing.assert_array_equal(now.values, affine.dequantize(was))
+
+
+def test_zeros_and_scales_of_blocks_are_those_of_the_format() -> None:
+    codes = np.array([[0, 1, 2, 3], [255, 254, 253, 252]], np.uint8)
+    scale = np.array([[0.5, 2.0], [1.0, 4.0]], np.float32)
+    zero = np.array([[0, 1], [255, 250]], np.uint8)
+    nodes = [
+        node("DequantizeLinear", ["c", "s", "z"], ["w"], axis=1, block_size=2),
+        node("MatMul", ["x", "t"], ["y"]),
+    ]
+    nodes.insert(1, node("Transpose", ["w"], ["t"], perm=[1, 0]))
+    model = file(nodes, {"c": codes, "s": scale, "z": zero}, opset=21)
+
+    (weight,) = translate(model).network.weights.values()
+
+    # (0 - 0) 0.5, (1 - 0) 0.5, (2 - 1) 2, (3 - 1) 2; (255 - 255) 1, -1, (253 - 250) 4, 2 4
+    np.testing.assert_array_equal(weight.values, [[0, 0.5, 2, 4], [0, -1, 12, 8]])
+
+
+def test_scales_that_do_not_fit_and_rounded_activations_are_named() -> None:
+    three = {"c": np.zeros((4, 5), np.int8), "s": np.ones(3, np.float32)}
+    product = node("MatMul", ["x", "w"], ["y"])
+
+    with pytest.raises(InvalidNetwork, match=r"scales \(3,\) for codes \(4, 5\) on axis 1"):
+        translate(file([node("DequantizeLinear", ["c", "s"], ["w"]), product], three, opset=21))
+    pair = [
+        node("QuantizeLinear", ["x", "s"], ["q"]),
+        node("DequantizeLinear", ["x", "s"], ["y"]),
+    ]
+    with pytest.raises(UnsupportedOperator, match="activations are rounded"):
+        translate(file(pair, {"s": np.ones((), np.float32)}, opset=21))

@@ -37,6 +37,11 @@ NUMERIC = {
     TensorProto.UINT32,
     TensorProto.UINT64,
 }
+# numpy has no type of 4 bits: one of 8 holds them.
+_NIBBLES: dict[int, type[np.int8 | np.uint8]] = {
+    TensorProto.INT4: np.int8,
+    TensorProto.UINT4: np.uint8,
+}
 
 
 def decode(data: bytes) -> onnx.ModelProto:
@@ -81,13 +86,18 @@ def array(tensor: TensorProto) -> Array:
         InvalidNetwork: the element type is not numeric, or dimensions and bytes disagree.
     """
     name, dims = tensor.name[:80], tuple(tensor.dims)
-    if tensor.data_type not in NUMERIC:
+    if tensor.data_type not in NUMERIC | _NIBBLES.keys():
         raise InvalidNetwork(f"tensor {name!r} has element type {tensor.data_type}, not a number's")
     if len(dims) > MAX_RANK or min(dims, default=0) < 0 or prod(dims) > MAX_ELEMENTS:
         most = f"at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements"
         raise InvalidNetwork(f"tensor {name!r} claims the shape {dims[:MAX_RANK]}; {most} are read")
     try:
         values: Array = numpy_helper.to_array(tensor)
+        if wider := _NIBBLES.get(tensor.data_type):
+            held = len(tensor.raw_data) or len(tensor.int32_data)
+            if held != -(-prod(dims) // 2):
+                raise ValueError(f"{held} bytes of two elements")
+            values = values.astype(wider)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidNetwork(f"tensor {name!r} does not fit its shape {dims}: {error}") from None
     if values.shape != dims:

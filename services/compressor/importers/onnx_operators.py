@@ -5,6 +5,7 @@ from collections.abc import Callable
 from services.compressor.importers import (
     onnx_elements,
     onnx_products,
+    onnx_quantized,
     onnx_reductions,
     onnx_shapes,
 )
@@ -19,6 +20,7 @@ OPERATORS: dict[str, Translator] = {
     "Cast": onnx_elements.cast,
     "Clip": onnx_elements.clip,
     "Constant": onnx_elements.constant,
+    "DequantizeLinear": onnx_quantized.dequantize,
     "Div": onnx_elements.divide,
     "Dropout": onnx_elements.dropout,
     "Flatten": onnx_shapes.flatten,
