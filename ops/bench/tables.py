@@ -7,14 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
-from ops.bench import comparison, modelled
+from ops.bench import figures, modelled
 from ops.bench import kernels as kernels_bench
 from ops.bench import sparse as sparse_bench
+from ops.bench.figures import DASH, Calls
 from ops.bench.turns import ROOT
 
-Calls = Mapping[str, Mapping[str, object]]
 RIVALS = ("numpy/dense", "scipy/csr", "mkl/csr", "torch/csr")
 OURS = ("csr f32", "csr f32 short", "csr f16", "csr i8", "block f32", "block f16", "block i8")
 EXCERPT = tuple(f"{n} 90% {columns}" for n in (4096, 8192) for columns in (1, 8, 64))
@@ -23,32 +22,31 @@ LIMITS = {  # heading -> the call that reaches most, and what is counted of it
     "of a copy's bytes/s": ("opencl/copy", "moved"),
     "of the multiply-adds/s": ("opencl/multiply-adds", "flops"),
 }
-DASH = "–"
 
 
 def sparse(found: Mapping[str, object]) -> str:
     """Times of everybody [µs], then how many times as fast as MKL's CSR ours are."""
-    cases = _cases(found)
+    cases = figures.cases(found)
     rows = [["n, zeros, columns", *RIVALS, *OURS]]
     rows += [
-        [name, *(_micro(calls, c) for c in RIVALS), *(_ours(calls, c) for c in OURS)]
+        [name, *(figures.micro(calls, c) for c in RIVALS), *(_ours(calls, c) for c in OURS)]
         for name, calls in cases.items()
     ]
     ratios = [["n, zeros, columns", *(f"{call} ÷ mkl" for call in OURS), "block f32 ÷ numpy dense"]]
     for name, calls in cases.items():
-        cells = [_ratio(calls, "mkl/csr", f"ours/{call}") for call in OURS]
-        dense = _ratio(calls, "numpy/dense", "ours/block f32")
+        cells = [figures.ratio(calls, "mkl/csr", f"ours/{call}") for call in OURS]
+        dense = figures.ratio(calls, "numpy/dense", "ours/block f32")
         ratios.append([name, *cells, dense])
     shares = [["n, zeros, columns", *OURS]]
     shares += [[n, *(_share(calls, call) for call in OURS)] for n, calls in cases.items()]
     parts = [
         "Median time of one call [µs]:",
-        _markdown(rows),
+        figures.markdown(rows),
         "How many times as fast as MKL's CSR of the same sparsity, and as numpy's dense product:",
-        _markdown(ratios),
+        figures.markdown(ratios),
         "Bytes per second, as a share of a loop that reads as many bytes in the same run:",
-        _markdown(shares),
-        _footer(found),
+        figures.markdown(shares),
+        figures.footer(found),
     ]
     return "\n\n".join(parts)
 
@@ -56,17 +54,17 @@ def sparse(found: Mapping[str, object]) -> str:
 def summary(found: Mapping[str, object]) -> str:
     """An excerpt of `sparse`: how many times as fast as MKL's CSR everybody is at 90 % zeros."""
     rows = [["n, zeros, columns", "mkl csr [µs]", "numpy dense", "scipy csr", "torch csr", *OURS]]
-    for name, calls in _cases(found).items():
+    for name, calls in figures.cases(found).items():
         if name in EXCERPT:
             names = [*EXCERPT_RIVALS, *(f"ours/{c}" for c in OURS)]
-            cells = [_ratio(calls, "mkl/csr", call) for call in names]
-            rows.append([name, _micro(calls, "mkl/csr"), *cells])
-    return f"{_markdown(rows)}\n\n{_footer(found)}"
+            cells = [figures.ratio(calls, "mkl/csr", call) for call in names]
+            rows.append([name, figures.micro(calls, "mkl/csr"), *cells])
+    return f"{figures.markdown(rows)}\n\n{figures.footer(found)}"
 
 
 def kernels(found: Mapping[str, object]) -> str:
     """Measured on the device of the run, beside its rivals, and modelled for an RX 580."""
-    cases = _cases(found)
+    cases = figures.cases(found)
     rows = [["case", "kernel", "measured [µs]", "÷ naive", "÷ rival", *LIMITS]]
     limits = cases.get("limits", {})
     for name, calls in cases.items():
@@ -80,10 +78,10 @@ def kernels(found: Mapping[str, object]) -> str:
     return "\n\n".join(
         [
             f"Measured. At most, in the same run: {reached}.",
-            _markdown(rows),
+            figures.markdown(rows),
             "Modelled, not measured: an RX 580 with resident weights, x and y over PCIe.",
-            _markdown(model),
-            _footer(found),
+            figures.markdown(model),
+            figures.footer(found),
         ]
     )
 
@@ -94,29 +92,33 @@ def _is_ours(call: str) -> bool:
 
 def _kernel(name: str, call: str, calls: Calls, limits: Calls) -> list[str]:
     layout = call.split(" ", 1)[0]
-    naive = _ratio(calls, f"opencl/naive {layout}", f"opencl/{call}")
+    naive = figures.ratio(calls, f"opencl/naive {layout}", f"opencl/{call}")
     if layout == "csc":
-        naive = _ratio(calls, "opencl/naive csr", f"opencl/{call}")
+        naive = figures.ratio(calls, "opencl/naive csr", f"opencl/{call}")
     rival = "opencl/clblast gemm" if name.startswith("dense") else "viennacl/csr"
-    versus = DASH if layout == "nm" else _ratio(calls, rival, f"opencl/{call}")  # another matrix
+    versus = figures.ratio(calls, rival, f"opencl/{call}")
+    if layout == "nm":  # another matrix
+        versus = DASH
     held = calls[f"opencl/{call}"]
     reached = [_of_limit(held, limits, *limit) for limit in LIMITS.values()]
-    return [name, call, _micro(calls, f"opencl/{call}"), naive, versus, *reached]
+    return [name, call, figures.micro(calls, f"opencl/{call}"), naive, versus, *reached]
 
 
 def _of_limit(held: Mapping[str, object], limits: Calls, call: str, amount: str) -> str:
     """A call's bytes or flops per second, as a share of what the device reaches at most."""
     if call not in limits or not held["seconds"] or not limits[call]["seconds"]:
         return DASH
-    mine, most = (_number(one[amount]) / _number(one["seconds"]) for one in (held, limits[call]))
+    mine, most = (
+        figures.number(one[amount]) / figures.number(one["seconds"]) for one in (held, limits[call])
+    )
     return f"{mine / most:.0%}"
 
 
 def _modelled(call: str, calls: Calls) -> str:
     kind = call.removeprefix("opencl/").split(" ", 1)[0]
     held = calls[call]
-    flops, crossing = _number(held["flops"]), _number(held["crossing"])
-    ends = modelled.seconds(kind, _number(held["moved"]), flops, crossing)
+    flops, crossing = figures.number(held["flops"]), figures.number(held["crossing"])
+    ends = modelled.seconds(kind, figures.number(held["moved"]), flops, crossing)
     return ", ".join(f"{1e6 * end:.0f}" for end in ends)
 
 
@@ -126,62 +128,19 @@ def _limit(call: str, held: Mapping[str, object]) -> str:
         return f"{call} {DASH}"
     amount = dict(LIMITS.values())[call]
     unit = "GB/s" if amount == "moved" else "GFLOP/s"
-    return f"{call.removeprefix('opencl/')} {_number(held[amount]) / seconds / 1e9:.0f} {unit}"
+    return (
+        f"{call.removeprefix('opencl/')} {figures.number(held[amount]) / seconds / 1e9:.0f} {unit}"
+    )
 
 
 def _share(calls: Calls, call: str) -> str:
     """Our bytes per second over those of the streaming loop of the same bytes."""
-    streamed = _ratio(calls, f"ours/stream of {call}", f"ours/{call}")
+    streamed = figures.ratio(calls, f"ours/stream of {call}", f"ours/{call}")
     return DASH if streamed == DASH else f"{float(streamed):.0%}"
 
 
 def _ours(calls: Calls, call: str) -> str:
-    return _micro(calls, f"ours/{call}")
-
-
-def _micro(calls: Calls, call: str) -> str:
-    seconds = comparison.seconds(calls, call)
-    return (
-        DASH
-        if seconds is None
-        else f"{1e6 * seconds:.3g}"
-        if seconds < 1e-3
-        else f"{1e6 * seconds:.0f}"
-    )
-
-
-def _ratio(calls: Calls, rival: str, ours: str) -> str:
-    value = comparison.ratio(calls, rival, ours)
-    return DASH if value is None else f"{value:.2f}"
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, int | float)
-    return float(value)
-
-
-def _cases(found: Mapping[str, object]) -> Mapping[str, Calls]:
-    cases = found["cases"]
-    assert isinstance(cases, Mapping)
-    return cases
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "| --- |" + " ---: |" * (len(rows[0]) - 1), *lines[1:]])
-
-
-def _footer(found: Mapping[str, object]) -> str:
-    machine, sides = found["machine"], found["sides"]
-    assert isinstance(machine, Mapping)
-    assert isinstance(sides, Mapping)
-    about = "; ".join(", ".join(f"{k} {v}" for k, v in side.items()) for side in sides.values())
-    taken = [len(c["samples"]) for calls in _cases(found).values() for c in calls.values()]  # type: ignore[arg-type]
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores; {about}; commit {machine['commit']}, "
-        f"{str(machine['date'])[:10]}; medians of {median(taken):.0f} samples (fewest "
-        f"{min(taken)}) during which neighbours took at most 5 % of CPU time."
-    )
+    return figures.micro(calls, f"ours/{call}")
 
 
 DOCS = ROOT / "ops/docs"

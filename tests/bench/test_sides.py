@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ops.bench import card, cpu_products, matrices
+from ops.bench import (
+    card,
+    cpu_products,
+    matrices,
+    quantized_products,
+    quantized_table,
+    weights,
+)
 from ops.bench.matrices import Problem
 from shared.contracts.errors import DeviceFailed
+from shared.quantization import affine
+from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
 
 POCL = "Portable Computing Language"
 
@@ -83,3 +92,41 @@ def _side():  # type: ignore[no-untyped-def]  # its module needs pyopencl
         return opencl.Side(POCL)
     except DeviceFailed as error:
         pytest.skip(f"the kernels' side needs PoCL: {error}")
+
+
+def test_quantized_side_checks_every_product_and_reads_as_much_beside_it() -> None:
+    works = quantized_products.Ours().prepare({"size": 64, "rows": 5})
+
+    mine = {name for name in works if not name.startswith("stream")}
+    assert {"gemm_i8", "gemm_i4", "gemm_i4 x 8"} <= mine <= set(quantized_table.OURS)
+    for name in mine:
+        assert works[f"stream of {name}"].moved == works[name].moved > 64 * 64 / 2
+        assert works[name].flops == 2 * 64 * 64 * 5
+        works[name].call()
+        works[f"stream of {name}"].call()
+
+
+def test_codes_of_the_rivals_are_those_of_our_quantizer() -> None:
+    values = weights.values(64)
+
+    for scheme, bits, group in ((INT8_PER_CHANNEL, 8, None), (int4_per_group(32), 4, 32)):
+        found, scale = weights.codes(values, bits, group)
+        wanted = affine.quantize(values, scheme)
+        np.testing.assert_array_equal(found, affine.codes(wanted))
+        np.testing.assert_allclose(scale, wanted.parts["scale"], rtol=1e-6)
+
+
+def test_quantized_table_says_where_we_lose_and_what_was_not_measured() -> None:
+    def calls(**seconds: float | None) -> dict[str, dict[str, object]]:
+        held = {"numpy/f32": 3e-3, "ours/gemm_i8": 1e-3, "ours/stream of gemm_i8": 5e-4} | seconds
+        return {name: {"seconds": value, "samples": [value]} for name, value in held.items()}
+
+    machine = {"cpu": "a processor", "cores": 2, "commit": "abc", "date": "2026-11-26"}
+    cases = {"64 1": calls(), "64 8": calls(**{"onnxruntime/f32": 5e-4, "numpy/f32": None})}
+
+    text = quantized_table.whole({"machine": machine, "sides": {}, "cases": cases})
+
+    assert "| 64 1 | 1000 (500) |" in text
+    assert "| 64 1 | 3.00 | – |" in text  # 3 ms over 1 ms; ONNX Runtime was not there
+    assert "| 64 8 | – | 0.50 |" in text
+    assert "gemm_i4" not in text
