@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.network.training import backward
 from shared.operators import sparse_gradient
+from shared.operators.reference import ReferenceBackend
+from shared.operators.spec import Backward
 from shared.sparse import compressed, convert, narrow, products
 from shared.sparse.compressed import Axis, Compressed
 from shared.tensors.dtypes import F32, Dtype
@@ -105,7 +108,11 @@ def gradients(matrix: Compressed, x: F32, outer: F32) -> dict[str, Tensor]:
     bias = np.zeros(matrix.shape[0], np.float32)
     inputs = {"weight": compressed.to_tensor(matrix), "x": dense(x), "bias": dense(bias)}
     attributes = {"batch_first": False, "activation": "none"}
-    return sparse_gradient.spmm(inputs, attributes, {"y": dense(outer)})
+    made = {"y": dense(np.empty_like(outer))}  # without activation nobody looks at it
+    run = backward.on(ReferenceBackend())
+    return sparse_gradient.spmm(
+        Backward(inputs, made, attributes, {"y": dense(outer)}, frozenset(inputs), run)
+    )
 
 
 @pytest.mark.parametrize("axis", Axis)
