@@ -166,6 +166,55 @@ def test_compression_is_accepted_when_it_holds_and_refused_when_it_does_not(
     assert variants == ["dense", "int8", "pruned90-f16"]
 
 
+def test_a_file_is_searched_reported_repeated_and_trained_from_the_command_line(
+    stack: Running, network: Classifier, tmp_path: Path
+) -> None:
+    x, labels = networks.samples(network, np.random.default_rng(3))
+    rows, file, found = tmp_path / "rows.npz", tmp_path / "searched.onnx", tmp_path / "found"
+    np.savez(rows, x=x, labels=labels, train_x=x, train_labels=labels)
+    file.write_bytes(network.onnx())
+
+    def call(*arguments: str) -> dict[str, object]:
+        ended = processes.command(*arguments, "--data", str(rows), "--json", address=stack.grpc)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)["report"]
+
+    size = ("--objective", "size", "--max-drop", "1.0")
+    searched = call("compress", str(file), "--budget", "size=0.5", *size, "--report", str(found))
+    again = ("--recipe", str(found / "recipe.json"), "--as", "again")
+    repeated = call("compress", "searched", *again, *size)
+    trained = call("train", "searched", "--as", "rigl", "--sparse", "rigl", "--every", "5")
+    measured = call("compress", "searched", "--action", "benchmark")
+    processes.command("model", "remove", "searched", address=stack.grpc)
+
+    assert searched["accepted"], searched
+    assert repeated["artifact"] == searched["artifact"]
+    assert {"report.json", "recipe.json", "index.html"} <= {path.name for path in found.iterdir()}
+    assert trained["variant"] == "rigl"
+    names = {(row["variant"], row["worker_class"]) for row in measured["benchmark"]}
+    assert {("dense", "cpu"), ("again", "cpu"), ("rigl", "cpu")} <= names
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--budget", "speed=3"), "--budget knows size, latency and accuracy"),
+        (("--budget", "size"), "is not size=, latency= or accuracy=NUMBER"),
+        (("--method", "int8", "--recipe", "nothing.json"), "nothing.json"),
+    ],
+)
+def test_an_option_that_says_nothing_leaves_with_code_2_or_names_the_file(
+    stack: Running, model: str, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    np.savez(tmp_path / "rows.npz", x=np.zeros((2, 32), np.float32), labels=np.zeros(2, np.int64))
+    given = ("compress", model, "--data", str(tmp_path / "rows.npz"), *options)
+
+    ended = processes.command(*given, address=stack.grpc)
+
+    assert ended.returncode == 2
+    assert told in ended.stderr.replace("\n", " ")
+
+
 def test_failed_job_leaves_with_code_1_and_its_reason(stack: Running, tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", a=np.ones(3, np.float32), b=np.ones(4, np.float32))
 
