@@ -60,7 +60,8 @@ async def analyze(kitchen: Kitchen, start: BlobRef) -> list[StepFigures]:
     bench = kitchen.bench
     body = InferBody(artifact=start.sha256, trace=True, repeat=TRACES)
     record, _ = await bench.run(body, bench.rows.batch(bench.batch))
-    network = artifact.unpack(await bench.bus.get_blob(start))
+    data = await bench.bus.get_blob(start)
+    network = await anyio.to_thread.run_sync(artifact.unpack, data)
     x = bench.rows.x[: stages.JUDGED]
     losses = await anyio.to_thread.run_sync(sensitivities, network, x)
     return [

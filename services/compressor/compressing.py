@@ -41,7 +41,7 @@ async def run(
     if body.recipe is None and body.method is None and body.action in (None, "apply"):
         raise InvalidMessage("body: name a method, give a recipe, or ask for the action search")
     manifest = await manifests.read(bus, body.model)
-    rows = labelled.read(manifest, kept_of(body, tensors))
+    rows = labelled.read(manifest, _judged_on(body, tensors))
     baseline = manifest.variants[0]
     worker_class = await measure.serving_class(bus, body.model, baseline.name, body.worker_class)
     bench = Bench(bus, job, worker_class, rows, body.batch)
@@ -74,8 +74,8 @@ async def run(
                 await manifests.discard(bus, stored)
 
 
-def kept_of(body: CompressBody, tensors: Tensors) -> Tensors:
-    """The tensors that a method reads; recipes may read more."""
+def _judged_on(body: CompressBody, tensors: Tensors) -> Tensors:
+    """The held-out rows; a method takes nothing else, recipes may."""
     if body.recipe is None and body.action is None:
         return tensors
     return {name: tensors[name] for name in tensors if name in labelled.OWN}

@@ -6,6 +6,8 @@ will serve, and keeps the best of those that hold accuracy, objective and budget
 
 from dataclasses import dataclass
 
+import anyio.to_thread
+
 from services.compressor import analysis, calibration, manifests, outcome, training, verdict
 from services.compressor.analysis import Advice
 from services.compressor.measure import Measured, Subject
@@ -120,7 +122,7 @@ async def _cooked(
 ) -> tuple[list[Cooked], dict[str, str]]:
     """Every recipe that could be carried out, and why the others could not."""
     bus = kitchen.bench.bus
-    first = artifact.unpack(await bus.get_blob(start))
+    first = await anyio.to_thread.run_sync(artifact.unpack, await bus.get_blob(start))
     done: list[Cooked] = []
     failed: dict[str, str] = {}
     for one in advice:
@@ -130,7 +132,7 @@ async def _cooked(
         except (InvalidNetwork, InvalidTensor, TrainingDiverged) as error:
             failed[one.name] = str(error)
             continue
-        network = artifact.unpack(await bus.get_blob(stored))
+        network = await anyio.to_thread.run_sync(artifact.unpack, await bus.get_blob(stored))
         layers = outcome.changes(first, network, kitchen.notes)
         done.append((one, recipe, stored, network, layers))
     if not done:

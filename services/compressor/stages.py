@@ -80,7 +80,7 @@ class Kitchen:
         return now, Recipe(stages=tuple(fixed))
 
     async def _remembered(self, stage: Stage, now: BlobRef) -> Made:
-        key = f"stage.{self._key(stage, now)}"
+        key = f"stage.{await anyio.to_thread.run_sync(self._key, stage, now)}"
         entry = await self.bench.bus.get(Bucket.CONTROL, key)
         if entry is not None and entry.value is not None:
             made = Made.model_validate_json(entry.value)

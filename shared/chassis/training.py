@@ -69,7 +69,7 @@ class Trainer:
             total = settings.steps(len(rows.x))
         except ValueError as error:
             raise InvalidTensor(str(error)) from None
-        key = f"train.{_key(body, tensors)}"
+        key = f"train.{await anyio.to_thread.run_sync(_key, body, tensors)}"
         now = await self._resumed(key)
         begun = now.step if now else 0
         if now is None:
