@@ -21,7 +21,16 @@ from shared.contracts.errors import BlobMissing, InvalidNetwork, InvalidTensor
 from shared.contracts.message import Value
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, CompressBody, TrainBody
-from shared.contracts.v1.recipes import Adapt, Equalize, LayOut, Prune, Quantize, Recipe, Stage
+from shared.contracts.v1.recipes import (
+    Adapt,
+    Equalize,
+    LayOut,
+    Prune,
+    Quantize,
+    Recipe,
+    Smooth,
+    Stage,
+)
 from shared.contracts.v1.recipes import Train as TrainStage
 from shared.network import artifact, chains, execute, rewrites
 from shared.network.graph import Network
@@ -39,6 +48,7 @@ SLOPED = 1024  # rows whose slopes score weights
 _READS = {  # by stage, the tensors on which its result depends
     "train": ("train_x", "train_labels"),
     "prune": ("train_x", "train_labels", "calibration_x"),
+    "smooth": ("calibration_x", "train_x"),
     "quantize": ("calibration_x", "train_x"),
     "adapt": ("calibration_x", "train_x"),
 }
@@ -198,7 +208,7 @@ def _calibrates(stage: Stage) -> bool:
             return stage.score == "wanda"
         case Quantize():
             return stage.solver in ("gptq", "awq") or stage.bias_correction
-        case Adapt():
+        case Adapt() | Smooth():
             return True
     return False
 
@@ -216,6 +226,11 @@ def _pure(
             if not list(chains.pairs(network)):
                 raise ValueError("nothing to equalize: no dense layer alone reads another's output")
             return chains.equalized(network), {}
+        case Smooth():
+            if not list(chains.pairs(network)):
+                raise ValueError("nothing to smooth: no dense layer alone reads another's output")
+            largest = {name: one.largest for name, one in seen.items()}
+            return chains.smoothed(network, largest, stage.alpha), {}
         case Quantize():
             made = rounded.apply(stage, network, seen)
             return made.network, dict(made.notes)

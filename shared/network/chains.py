@@ -34,6 +34,21 @@ def equalized(network: Network, *, rounds: int = 3) -> Network:
     return network
 
 
+def smoothed(network: Network, largest: Mapping[str, F32], alpha: float) -> Network:
+    """Both layers of each pair with the difficulty of the inputs shared; the meaning stays.
+
+    Args:
+        largest: by name of the second step, (cols,) the largest absolute input of each column.
+        alpha: share that moves to the weights, 0..1.
+
+    Source: Xiao et al. 2022, "SmoothQuant", eq. 4.
+    """
+    for first, second in list(pairs(network)):
+        scales = corrections.smooth(largest[second.name], _weight(network, second), alpha)
+        network = rescaled(network, first, second, scales)
+    return network
+
+
 def without_rows(network: Network, kept: Mapping[str, Mask]) -> Network:
     """A smaller network that computes what it would with the other rows at zero.
 

@@ -72,6 +72,26 @@ def test_equalising_leaves_the_answers_and_levels_the_channels(sizes: list[int])
     np.testing.assert_allclose(out, into, rtol=1e-4)
 
 
+@given(SIZES, st.floats(0, 1))
+def test_smoothing_leaves_the_answers(sizes: list[int], alpha: float) -> None:
+    network = mlp(sizes)
+    rng = np.random.default_rng(3)
+    largest = {
+        second.name: rng.uniform(0, 9, first_rows(network, first)).astype(np.float32)
+        for first, second in chains.pairs(network)
+    }
+
+    found = chains.smoothed(network, largest, alpha)
+
+    np.testing.assert_allclose(
+        answers(found, sizes[0]), answers(network, sizes[0]), rtol=1e-3, atol=1e-5
+    )
+
+
+def first_rows(network: Network, step: Step) -> int:
+    return network.weights[step.inputs["weight"]].shape[0]
+
+
 def test_a_layer_that_others_read_too_is_left_alone() -> None:
     network = mlp([4, 5, 3])
     again = Step("again", "relu", {"x": "h0"}, {"y": "z"})

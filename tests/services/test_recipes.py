@@ -21,6 +21,7 @@ from shared.contracts.v1.recipes import (
     Prune,
     Quantize,
     Recipe,
+    Smooth,
     Stage,
     Train,
 )
@@ -56,6 +57,7 @@ async def compressed(
         ((Quantize(bits=3, group=16, solver="hqq"),), {"gemm_i4"}, 4.5),
         ((Quantize(bits=4, group=32, solver="awq"),), {"gemm_i4"}, 5.5),
         ((Equalize(), Quantize(bits=4, group=64)), {"gemm_i4"}, 6.0),
+        ((Smooth(alpha=0.4), Quantize()), {"gemm_i8"}, 3.5),
         ((Adapt(share=0.2),), {"gemm_i4", "gemm_i8"}, 4.9),
         ((Prune(sparsity=0.9), TUNED), {"spmm_csr", "gemm_f32"}, 3.0),
         ((Prune(sparsity=0.9, score="wanda", scope="erk"),), {"spmm_csr", "gemm_f32"}, 3.0),

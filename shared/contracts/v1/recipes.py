@@ -38,6 +38,13 @@ class Equalize(Value):
     stage: Literal["equalize"] = "equalize"
 
 
+class Smooth(Value):
+    """Move the range of large inputs into the weights that read them, before few bits."""
+
+    stage: Literal["smooth"] = "smooth"
+    alpha: float = Field(default=0.5, ge=0.0, le=1.0)  # share of the difficulty that moves
+
+
 class Quantize(Value):
     """Store dense weights in few bits; activations stay float32."""
 
@@ -68,7 +75,7 @@ class LayOut(Value):
 
 
 Stage = Annotated[
-    Prune | Train | Equalize | Quantize | Adapt | LayOut, Field(discriminator="stage")
+    Prune | Train | Equalize | Smooth | Quantize | Adapt | LayOut, Field(discriminator="stage")
 ]
 
 
