@@ -45,6 +45,8 @@ def apply(stage: Quantize, network: Network, seen: Seen) -> Rounded:
         name: solve(stage, weight, chosen[name], seen.get(name)) for name, weight in weights.items()
     }
     whole = rewrites.with_weights(network, made)
+    if stage.activations == "dynamic":
+        whole = rewrites.with_attributes(whole, made, {"x_bits": 8})
     if stage.bias_correction:
         whole = rewrites.with_biases(whole, _shifted(network, weights, made, seen))
     notes = {

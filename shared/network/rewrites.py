@@ -1,9 +1,11 @@
 """Networks with other weights: every product gets the operator that reads its weight's layout."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from shared.network.graph import Network, Step
+from shared.operators import catalog
+from shared.operators.spec import Attributes
 from shared.tensors.layouts import SPARSE, Layout, Tensor
 
 _OPERATORS = {
@@ -50,6 +52,24 @@ def with_weights(network: Network, made: Mapping[str, Tensor]) -> Network:
         for step in network.steps
     )
     return replace(network, steps=steps, weights=_read(network, steps, weights))
+
+
+def with_attributes(network: Network, steps: Iterable[str], given: Attributes) -> Network:
+    """Give some steps further attributes.
+
+    Raises:
+        ValueError: the operator of one has no such attribute.
+    """
+    named = set(steps)
+    for step in network.steps:
+        known = {attribute.name for attribute in catalog.spec(step.operator).attributes}
+        if step.name in named and not given.keys() <= known:
+            raise ValueError(f"{step.operator} of step {step.name!r} takes no {', '.join(given)}")
+    changed = tuple(
+        replace(step, attributes={**step.attributes, **given}) if step.name in named else step
+        for step in network.steps
+    )
+    return replace(network, steps=changed)
 
 
 def with_biases(network: Network, added: Mapping[str, Tensor]) -> Network:

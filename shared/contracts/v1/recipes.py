@@ -46,7 +46,7 @@ class Smooth(Value):
 
 
 class Quantize(Value):
-    """Store dense weights in few bits; activations stay float32."""
+    """Store dense weights in few bits; activations stay float32, or are rounded row by row."""
 
     stage: Literal["quantize"] = "quantize"
     bits: int = Field(default=8, ge=2, le=8)
@@ -55,6 +55,8 @@ class Quantize(Value):
     act_order: bool = True  # gptq
     damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
     bias_correction: bool = False
+    # dynamic: every row of x becomes bytes with a scale of its own (2 to 4 bits); None: float32
+    activations: Literal["dynamic"] | None = None
 
 
 class Adapt(Value):
