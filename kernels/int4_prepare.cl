@@ -1,28 +1,5 @@
 // What gemm_i4 makes of x before it multiplies: x spread apart to whole steps, or rounded to bytes.
-#ifndef GROUP
-#define GROUP 64  // work-items per group; multiple of 64, at most 256
-#endif
-
-// |x| / scale to the nearest integer, ties to even, exactly; `inverse` is about 1 / scale. A device's
-// division may be off by two units, which next to a tie is the other integer: hence the comparison of
-// 2 |x| with the two ties around the guess, in integers, after both mantissas are brought to one
-// exponent. |x| is at most 127.5 scale, so nothing exceeds 32 bits.
-static int nearest(const float x, const float scale, const float inverse)
-{
-    const uint bits = as_uint(x) & 0x7fffffffu, unit = as_uint(scale);
-    const int apart = (int)(bits >> 23) - (int)(unit >> 23);
-    if (apart < -2 || bits < 0x800000u) return 0;  // less than half a step, or subnormal
-
-    const uint twice = ((bits & 0x7fffffu) | 0x800000u) << (apart > 0 ? apart + 1 : 1);
-    const uint step = ((unit & 0x7fffffu) | 0x800000u) << (apart < 0 ? -apart : 0);
-    int q = min((int)(as_float(bits) * inverse + 0.5f), 127);
-    const uint above = (uint)(2 * q + 1) * step, below = (uint)(2 * max(q, 1) - 1) * step;
-    const int odd = q & 1;
-    if (twice > above || (twice == above && odd)) ++q;
-    else if (q > 0 && (twice < below || (twice == below && odd))) --q;
-    q = min(q, 127);
-    return as_uint(x) >> 31 ? -q : q;
-}
+#include "rounding.cl"
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
 void gemm_i4_round(const int steps, const int k, const int group, const int width,
@@ -32,19 +9,9 @@ void gemm_i4_round(const int steps, const int k, const int group, const int widt
     __local uint largest[GROUP];
     const int item = get_local_id(0), row = get_group_id(0);
     __global const float* from = x + row * k;
-    uint most = 0;
-
-    for (int i = item; i < k; i += GROUP) most = max(most, as_uint(from[i]) & 0x7fffffffu);
-    largest[item] = most;  // as integers, NaN is above infinity and that above every number
-    for (int stride = GROUP / 2; stride > 0; stride /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < stride) largest[item] = max(largest[item], largest[item + stride]);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    most = largest[0];
+    const uint most = most_of(largest, from, k);
     const int finite = most < 0x7f800000u;
-    const float scale = max(as_float(most) * 0.0078740157f, 0x1p-126f);  // 1 / 127
-    const float inverse = 1.0f / scale;
+    const float scale = step_of(most), inverse = 1.0f / scale;
 
     for (int step = item; step < steps; step += GROUP) {
         const int first = step * COLUMNS_PER_STEP / width * group;

@@ -4,6 +4,8 @@
 // Launch:  gemm_i8       global (ceil(m / TILE_COLS) * GROUP, ceil(n / TILE_ROWS)), local (GROUP, 1)
 //          gemm_i8_rows  global (blocks * LANES rounded up to GROUP), local (GROUP); a block is
 //                        XROWS x WROWS outputs, blocks = ceil(n / XROWS) * ceil(m / WROWS)
+//          gemm_i8_round global (n * GROUP), local (GROUP): x as the bytes of its rows stand for it,
+//                        (n, k) float, a group per row
 // Assumes: the bytes after column k are 0; ALIGNED promises k % 16 == 0; buffers aligned to 64 bytes
 //
 // Weights keep float32 activations: the card has no 8-bit dot product, what a byte saves is memory
@@ -11,6 +13,26 @@
 // once. (Offset-binary codes convert in one instruction less, but 128 * sum(x) then cancels against
 // the sum and costs two digits.) Products are written a * b + c: that contracts to the card's v_mac,
 // and a processor's driver may call a function for every mad() or convert.
+#ifndef ROUND
+#define ROUND 0  // 1 builds the kernel that prepares x
+#endif
+#if ROUND
+#include "rounding.cl"
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
+void gemm_i8_round(const int k, __global const float* restrict x, __global float* restrict rounded)
+{
+    __local uint largest[GROUP];
+    const int item = get_local_id(0), row = get_group_id(0);
+    __global const float* from = x + row * k;
+    const uint most = most_of(largest, from, k);
+    const int finite = most < 0x7f800000u;
+    const float scale = step_of(most), inverse = 1.0f / scale;
+
+    for (int i = item; i < k; i += GROUP)
+        rounded[row * k + i] = finite ? nearest(from[i], scale, inverse) * scale : NAN;
+}
+#else
 #define DEPTH 16  // codes per 128-bit load
 #define FINISH(sum, row, col) finish(sum, row, col, n, m, relu, scale, bias, y)
 #include "prelude.cl"
@@ -147,4 +169,5 @@ void gemm_i8_rows(const int n, const int m, const int k, const int pitch, const 
 
     FINISH_BLOCK(sum, row, col);
 }
+#endif
 #endif

@@ -26,6 +26,7 @@ from shared.tensors.layouts import Layout, Tensor, dense
 TOP = 127  # the largest byte; the smallest is its negative
 _SMALLEST_SCALE = np.finfo(np.float32).smallest_normal
 F64 = npt.NDArray[np.float64]
+X_BITS = Attribute("x_bits", int, 32, "bits of an activation: 32 float, 8 integer", choices=(32, 8))
 
 
 def gemm_i4(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
@@ -125,7 +126,7 @@ def _edges(rng: np.random.Generator) -> Iterator[Case]:
     infinite = samples.f32(np.array([[np.inf, *[1.0] * 63], [-1.0] * 64]))
     for bits in (32, 8):
         given: Attributes = {"x_bits": bits}
-        yield Case(f"extreme_codes_{bits}", {"x": _ties(), "weight": _extremes()}, given)
+        yield Case(f"extreme_codes_{bits}", {"x": ties(), "weight": _extremes()}, given)
         yield Case(f"nan_in_one_row_{bits}", {"x": nan, "weight": plain}, given)
         yield Case(f"all_zero_{bits}", {"x": samples.zeros(2, 64), "weight": plain}, given)
     yield Case("infinity_in_one_row", {"x": infinite, "weight": plain}, {"x_bits": 8})
@@ -135,7 +136,7 @@ def _weight(rng: np.random.Generator, rows: int, cols: int) -> F32:
     return samples.weight(rng, rows, cols).values.astype(np.float32)
 
 
-def _ties() -> Tensor:
+def ties() -> Tensor:
     """The scale is 1 and then 2, so that most quotients lie in the middle of two integers."""
     halves = np.arange(-63, 64) + 0.5
     row = np.concatenate([[127.0], halves]).astype(np.float32)
@@ -159,9 +160,6 @@ GEMM_I4 = OperatorSpec(
     reference=gemm_i4,
     cost=gemm_i4_cost,
     cases=gemm_i4_cases,
-    attributes=(
-        fused.ACTIVATION,
-        Attribute("x_bits", int, 32, "bits of an activation: 32 float, 8 integer", choices=(32, 8)),
-    ),
+    attributes=(fused.ACTIVATION, X_BITS),
     tolerance=Tolerance(rtol=1e-5, atol=1e-5),
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shared.operators import dims, fused, samples
+from shared.operators import dims, fused, int4, samples
 from shared.operators.spec import (
     Attributes,
     Case,
@@ -20,17 +20,25 @@ from shared.quantization.scheme import INT8_PER_CHANNEL
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor, dense
 
+BYTES: Attributes = {"x_bits": 8}
+
 
 def gemm_i8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """y = activation((x codesᵀ) scale + bias).
 
-    x stays float32 (weight-only quantization). Products and sums are float64, the scale is applied
-    to the sum, and y is rounded once.
+    With `x_bits` 32, x stays float32 (weight-only quantization); products and sums are float64.
+    With 8, each row of x becomes bytes (see `int4.rounded`), whose products with the codes are
+    summed exactly. The scales, of the weight's row and with 8 of x's row, are applied to the sum
+    in float64, and y is rounded once.
     """
-    x = inputs["x"].values.astype(np.float64)
     weight = inputs["weight"]
     scale = weight.parts["scale"].astype(np.float64)
-    product = (x @ affine.codes(weight).astype(np.float64).T) * scale.T
+    codes = affine.codes(weight).astype(np.float64)
+    if attributes["x_bits"] == 8:
+        values, x_scale = int4.rounded(inputs["x"].values.view(np.float32))
+        product = (values.astype(np.float64) @ codes.T) * scale.T * x_scale[:, np.newaxis]
+    else:
+        product = (inputs["x"].values.astype(np.float64) @ codes.T) * scale.T
     return {"y": dense(fused.finish(product, inputs, attributes))}
 
 
@@ -56,10 +64,23 @@ def gemm_i8_cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(name, inputs)
         biased = inputs | {"bias": samples.normal(rng, m)}
         yield Case(f"{name}_bias_relu", biased, {"activation": "relu"})
+        yield Case(f"{name}_bytes", inputs, BYTES)
+        yield Case(f"{name}_bytes_bias_relu", biased, {"activation": "relu", **BYTES})
+    yield from _edges(rng)
+
+
+def _edges(rng: np.random.Generator) -> Iterator[Case]:
+    """Zeros, extreme codes, ties, and rows that are not finite."""
     yield Case("all_zero", {"x": samples.normal(rng, 5, 33), "weight": _zeros(9, 33)})
     yield Case("extreme_codes", {"x": samples.normal(rng, 4, 6, scale=0.5), "weight": _extremes()})
     x = samples.with_nan(samples.normal(rng, 5, 33), 2, 7)
-    yield Case("nan_in_one_row", {"x": x, "weight": _weight(rng, 9, 33)})
+    plain = _weight(rng, 9, 33)
+    yield Case("nan_in_one_row", {"x": x, "weight": plain})
+    yield Case("nan_in_one_row_bytes", {"x": x, "weight": plain}, BYTES)
+    infinite = samples.f32(np.array([[np.inf, *[1.0] * 32], [-1.0] * 33]))
+    yield Case("infinity_in_one_row_bytes", {"x": infinite, "weight": plain}, BYTES)
+    yield Case("all_zero_bytes", {"x": samples.zeros(2, 33), "weight": plain}, BYTES)
+    yield Case("ties_bytes", {"x": int4.ties(), "weight": _weight(rng, 9, 128)}, BYTES)
 
 
 def _weight(rng: np.random.Generator, rows: int, cols: int) -> Tensor:
@@ -87,6 +108,6 @@ GEMM_I8 = OperatorSpec(
     reference=gemm_i8,
     cost=gemm_i8_cost,
     cases=gemm_i8_cases,
-    attributes=(fused.ACTIVATION,),
+    attributes=(fused.ACTIVATION, int4.X_BITS),
     tolerance=Tolerance(rtol=1e-5, atol=1e-5),
 )

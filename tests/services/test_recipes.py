@@ -57,7 +57,7 @@ async def compressed(
         ((Quantize(bits=3, group=16, solver="hqq"),), {"gemm_i4"}, 4.5),
         ((Quantize(bits=4, group=32, solver="awq"),), {"gemm_i4"}, 5.5),
         ((Equalize(), Quantize(bits=4, group=64)), {"gemm_i4"}, 6.0),
-        ((Smooth(alpha=0.4), Quantize()), {"gemm_i8"}, 3.5),
+        ((Smooth(alpha=0.4), Quantize(activations="dynamic")), {"gemm_i8"}, 3.5),
         ((Smooth(), Quantize(bits=4, group=32, activations="dynamic")), {"gemm_i4"}, 5.5),
         ((Adapt(share=0.2),), {"gemm_i4", "gemm_i8"}, 4.9),
         ((Prune(sparsity=0.9), TUNED), {"spmm_csr", "gemm_f32"}, 3.0),
@@ -273,7 +273,6 @@ GPTQ = (Quantize(bits=4, group=32, solver="gptq"),)
         ((LayOut(),), ALL, InvalidNetwork, "no layer is sparse"),
         ((Quantize(bits=8, group=32),), ALL, InvalidNetwork, "groups are for 2 to 4 bits"),
         ((Quantize(), Quantize()), ALL, InvalidNetwork, "has no dense layer"),
-        ((Quantize(activations="dynamic"),), ALL, InvalidNetwork, "takes no x_bits"),
         ((Adapt(share=0.01),), ALL, InvalidNetwork, "smallest that can be reached"),
         (
             (Prune(sparsity=0.9), LayOut(layouts={"wide": "xyz"})),

@@ -13,12 +13,16 @@ BYTE_TILE = 64  # rows of x, and of the weight, per tile of gemm_i4_bytes
 
 
 def gemm_i8(call: Call) -> None:
-    """Tiles in local memory for many rows on a card, else blocks straight from memory."""
+    """Tiles in local memory for many rows on a card, else blocks straight from memory.
+
+    With `x_bits` 8 the rows of x are replaced by what their bytes stand for: the card has no 8-bit
+    dot product, and bytes of x would save little beside those of the weight.
+    """
     (n, k), (m, _) = call.inputs["x"].shape, call.inputs["weight"].shape
     tuning, programs = call.gpu.tuning, call.gpu.programs
     sizes = (n, m, k, pitch(k) // CODE_PITCH, call.relu)
     buffers = (
-        call.buffer("x"),
+        _as_bytes(call) if call.attributes["x_bits"] == 8 and n * k else call.buffer("x"),
         call.buffer("weight", "codes"),
         call.buffer("weight", "scale"),
         call.buffer("bias"),
@@ -32,6 +36,15 @@ def gemm_i8(call: Call) -> None:
     xrows = blocks.xrows(tuning.code_xrows, n)
     kernel = programs.kernel("gemm_i8", blocks.defines(tuning, xrows) | aligned, "gemm_i8_rows")
     kernel.launch(blocks.items(tuning, xrows, n, m), *sizes, *buffers)
+
+
+def _as_bytes(call: Call) -> cl.Buffer:
+    """x rounded to bytes row by row, in float32."""
+    n, k = call.inputs["x"].shape
+    made = call.temporary(TensorType(Layout.DENSE, Dtype.F32, (n, k)))
+    kernel = call.gpu.programs.kernel("gemm_i8", {"ROUND": 1}, "gemm_i8_round")
+    kernel.launch(n * kernel.group, k, call.buffer("x"), made)
+    return made
 
 
 def gemm_i4(call: Call) -> None:

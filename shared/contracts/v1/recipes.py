@@ -55,7 +55,7 @@ class Quantize(Value):
     act_order: bool = True  # gptq
     damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
     bias_correction: bool = False
-    # dynamic: every row of x becomes bytes with a scale of its own (2 to 4 bits); None: float32
+    # dynamic: every row of x becomes bytes with a scale of its own; None: x stays float32
     activations: Literal["dynamic"] | None = None
 
 

@@ -26,6 +26,7 @@ def gemm_i8() -> Iterator[Configuration]:
             defines = blocks.defines(card, rows) | {"ALIGNED": aligned}
             trip = Trip(card.wrows * BYTES_WIDE, BYTES_WIDE * (card.wrows + rows * WORD))
             yield Configuration("gemm_i8", "gemm_i8_rows", defines, trip=trip)
+    yield Configuration("gemm_i8", "gemm_i8_round", {"ROUND": 1})
 
 
 def gemm_i4() -> Iterator[Configuration]:
