@@ -117,7 +117,7 @@ def test_the_prelude_of_a_kernel_is_part_of_it_and_lines_keep_their_numbers(name
 
     lines = kernels.source(name).splitlines()  # the digest is taken of it
 
-    (mark,) = [place for place, line in enumerate(lines) if line.endswith(f'"{name}.cl"')]
+    *_, mark = (place for place, line in enumerate(lines) if line.endswith(f'"{name}.cl"'))
     number = int(lines[mark].split()[1])
     assert lines[mark + 1 :] == written[number - 1 :]
     assert written[number - 2] == '#include "prelude.cl"'
