@@ -55,6 +55,7 @@ def whole(found: Mapping[str, object]) -> str:
         "How many times as fast as the rival ours are; below 1 we lose:",
         figures.markdown(ratios),
         figures.footer(found),
+        *([str(found["note"])] if "note" in found else []),
     ]
     return "\n\n".join(parts)
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ops.bench import figures, modelled
+from ops.bench import figures, modelled, quantized_table
 from ops.bench import kernels as kernels_bench
+from ops.bench import quantized as quantized_bench
 from ops.bench import sparse as sparse_bench
 from ops.bench.figures import DASH, Calls
 from ops.bench.turns import ROOT
@@ -162,6 +163,15 @@ PAGES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path, Path, str
         "that of dense ones CLBlast. The obvious kernel has one work-item per element of y and "
         "reads float32 whatever ours reads. `nm` is a 2:4 matrix at any sparsity. The device is "
         "PoCL, that is, a CPU.",
+    ),
+    "quantized": (
+        quantized_table.whole,
+        quantized_bench.RESULTS,
+        DOCS / "quantized-speed.md",
+        "# Quantized products on the CPU\n\n`ellesmere bench quantized`: square weights, two "
+        "threads, every side in turns within one run. `x 8` rounds rows of x to bytes within the "
+        "call, as `dynamic` and MatMulNBits `x 8` do; MatMulInteger is given bytes, returns int32. "
+        "Four bits have a scale per 32 columns.",
     ),
 }
 
