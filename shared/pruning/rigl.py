@@ -42,10 +42,14 @@ def grown(blocks: Iterable[tuple[int, F32]], taken: I64, count: int) -> I64:
         (count,) int64, rising.
 
     Raises:
-        ValueError: fewer free positions than `count`.
+        ValueError: fewer free positions than `count`, or a gradient that is NaN.
     """
     best, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     for first, slope in blocks:
+        if np.isnan(slope).any():
+            raise ValueError(
+                f"the gradient is NaN at position {first + int(np.isnan(slope).argmax())}"
+            )
         score = np.abs(slope)
         inside = taken[np.searchsorted(taken, first) : np.searchsorted(taken, first + slope.size)]
         score[inside - first] = -1.0

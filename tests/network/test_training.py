@@ -141,6 +141,33 @@ def test_gradual_pruning_ends_at_the_sparsity_asked_for(rows: Rows) -> None:
     assert stored(found) == sum(sizes) - round(sum(sizes) * 0.8)
 
 
+@pytest.mark.parametrize(("epochs", "every", "until"), [(1, 100, 0.75), (2, 5, 1.0), (1, 8, 0.1)])
+def test_gradual_pruning_reaches_its_sparsity_however_short_the_run(
+    rows: Rows, epochs: int, every: int, until: float
+) -> None:
+    sparse = SparsePlan("gradual", 0.8, every=every, until=until, min_rows=8)
+
+    found = trained(plan(epochs=epochs, sparse=sparse), rows)
+
+    sizes = [weight.size for weight in sparse_weights(found).values()]
+    assert stored(found) == sum(sizes) - round(sum(sizes) * 0.8)
+
+
+def test_a_single_step_prunes_all_at_once(rows: Rows) -> None:
+    found = trained(plan("gradual", epochs=1, batch=1000), rows)
+
+    sizes = [weight.size for weight in sparse_weights(found).values()]
+    assert stored(found) == sum(sizes) - round(sum(sizes) * 0.8)
+
+
+@pytest.mark.parametrize("method", ["set", "rigl", "dsr"])
+def test_a_run_in_which_no_weight_would_move_is_refused(method: Method, rows: Rows) -> None:
+    short = plan(epochs=1, sparse=SparsePlan(method, 0.8, min_rows=8))
+
+    with pytest.raises(ValueError, match=f"never move: {method} moves them every 100 steps"):
+        trained(short, rows)
+
+
 def test_small_layers_stay_dense(rows: Rows) -> None:
     found = loop.start(small(), plan("rigl"))
 

@@ -136,6 +136,11 @@ def test_growth_beyond_the_free_places_is_refused() -> None:
         rigl.grown([(0, np.ones(5, np.float32))], taken, 2)
 
 
+def test_a_gradient_that_is_nan_is_named() -> None:
+    with pytest.raises(ValueError, match="NaN at position 7"):
+        rigl.grown([(5, np.array([1, 2, np.nan], np.float32))], np.empty(0, np.int64), 1)
+
+
 def test_the_threshold_of_dsr_doubles_and_halves() -> None:
     assert dsr.adapted(0.1, dropped=80, aim=100) == pytest.approx(0.2)
     assert dsr.adapted(0.1, dropped=120, aim=100) == pytest.approx(0.05)

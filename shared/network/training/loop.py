@@ -74,6 +74,7 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
         ValueError: the rows do not fit the network.
     """
     total = plan.steps(len(rows.x))
+    regrow.require_moves(plan.sparse, total)
     taken = batch(state.step, plan, len(rows.x))
     state = rounding.begin(state, plan, total)
     scored, name = _scored(rounding.rounded(state, plan), plan)

@@ -4,7 +4,7 @@ Values, gradients and optimiser state are arrays of the stored weights throughou
 dense gradient at its update steps only, a block of rows at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -30,12 +30,12 @@ I64 = npt.NDArray[np.int64]
 class Seen:
     """Collects, on the way back of an update step, what the sparse products were given."""
 
-    calls: dict[str, Backward] = field(default_factory=dict)  # by weight name
+    calls: dict[str, list[Backward]] = field(default_factory=dict)  # by weight name
 
     def __call__(self, step: Step, call: Backward) -> None:
         """Note one product; see `backward.gradients`."""
         if step.operator == SPARSE:
-            self.calls[step.inputs["weight"]] = call
+            self.calls.setdefault(step.inputs["weight"], []).append(call)
 
 
 def sparsified(network: Network, plan: SparsePlan, *, seed: int) -> Network:
@@ -69,7 +69,29 @@ def due(plan: SparsePlan | None, step: int, total: int) -> bool:
     """Whether weights move after this step."""
     if plan is None or plan.method == "static":
         return False
+    if plan.method == "gradual" and step == _last(plan, total):
+        return True
     return 0 < step <= plan.until * total and step % plan.every == 0
+
+
+def require_moves(plan: SparsePlan | None, total: int) -> None:
+    """Refuse a run in which weights that should move never would.
+
+    Raises:
+        ValueError: the first move comes after the last one; names both.
+    """
+    moves = plan is not None and plan.method in ("set", "rigl", "dsr")
+    if plan is not None and moves and min(plan.until * total, total - 1) < plan.every:
+        raise ValueError(
+            f"weights would never move: {plan.method} moves them every {plan.every} steps until "
+            f"{plan.until:g} of {total}; choose a smaller `every`, or more epochs"
+        )
+
+
+def _last(plan: SparsePlan, total: int) -> int:
+    """The step of gradual pruning at which the whole sparsity is reached."""
+    end = min(int(plan.until * total), total - 1)
+    return end // plan.every * plan.every or min(max(end, 1), total - 1)
 
 
 def replaces_step(plan: SparsePlan | None) -> bool:
@@ -178,8 +200,13 @@ def _stored(state: TrainState, name: str, layer: Stored) -> TrainState:
     return replace(state, network=replace(state.network, weights=weights), slots=slots)
 
 
-def _gradient(call: Backward) -> Iterator[tuple[int, F32]]:
-    """The dense gradient gᵀ x of a layer's weight, a block of rows at a time."""
+def _gradient(calls: Sequence[Backward]) -> Iterator[tuple[int, F32]]:
+    """The dense gradient gᵀ x of a weight, a block of rows at a time; its readers add up."""
+    for blocks in zip(*(_of_reader(call) for call in calls), strict=True):
+        yield blocks[0][0], np.sum([slope for _, slope in blocks], axis=0, dtype=np.float32)
+
+
+def _of_reader(call: Backward) -> Iterator[tuple[int, F32]]:
     passed: F32 = fused.passed(call)
     x: F32 = call.inputs["x"].values.view(np.float32)
     if not call.attributes["batch_first"]:
@@ -193,8 +220,7 @@ def _gradient(call: Backward) -> Iterator[tuple[int, F32]]:
 
 def _target(plan: SparsePlan, step: int, total: int, held: Mapping[str, Stored]) -> int:
     """Weights that the cubic schedule keeps after an update at `step`."""
-    last = int(plan.until * total) // plan.every * plan.every
-    cubic = schedules.Cubic(plan.start, plan.sparsity, 0, max(last, 1), plan.every)
+    cubic = schedules.Cubic(plan.start, plan.sparsity, 0, _last(plan, total), plan.every)
     return masks.budget(sum(layer.size for layer in held.values()), cubic.at(step))
 
 
