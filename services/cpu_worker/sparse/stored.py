@@ -122,7 +122,8 @@ def _sorted(tensor: Tensor) -> tuple[I32, npt.NDArray[np.int64], npt.NDArray[np.
     found = triplets.of(tensor)
     counts = np.bincount(found.rows, minlength=tensor.shape[0])
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    order = np.argsort(found.rows, kind="stable")
+    short = tensor.shape[0] <= COMPACT  # numpy sorts 16 bits by radix
+    order = np.argsort(found.rows.astype(np.uint16) if short else found.rows, kind="stable")
     return indptr, found.cols[order], found.at[order]
 
 
