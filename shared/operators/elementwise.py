@@ -265,4 +265,5 @@ CAST = OperatorSpec(
     cases=cast_cases,
     attributes=(Attribute("to", str, None, "the element type of the result", choices=_TO),),
     tolerance=_EXACT,
+    gradient=plain_gradients.cast,
 )

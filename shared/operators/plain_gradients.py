@@ -7,8 +7,10 @@ import numpy as np
 
 from shared.operators import fused
 from shared.operators.spec import Backward
-from shared.tensors.dtypes import F32
+from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Tensor, dense
+
+_FLOATS = {Dtype.F16, Dtype.BF16, Dtype.F32, Dtype.F64}
 
 
 def gemm(call: Backward) -> dict[str, Tensor]:
@@ -44,6 +46,12 @@ def tanh(call: Backward) -> dict[str, Tensor]:
 def copy(call: Backward) -> dict[str, Tensor]:
     """g."""
     return _x(_outer(call))
+
+
+def cast(call: Backward) -> dict[str, Tensor]:
+    """g between floats; whole numbers are steps, whose slope is 0."""
+    floats = {call.inputs["x"].dtype, call.outputs["y"].dtype} <= _FLOATS
+    return _x(_outer(call) if floats else np.zeros(_outer(call).shape, np.float32))
 
 
 def clip(call: Backward) -> dict[str, Tensor]:

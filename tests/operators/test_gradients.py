@@ -18,7 +18,7 @@ from shared.tensors.layouts import SPARSE, Tensor, dense
 REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
-SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_")
+SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_", "_to_")
 CASES = [
     pytest.param(spec, case, id=f"{spec.name}-{case.name}")
     for spec in DIFFERENTIABLE
@@ -84,6 +84,19 @@ def test_gradients_have_the_shapes_of_what_they_belong_to(spec: OperatorSpec) ->
         for port, slope in found.items():
             assert slope.shape == case.inputs[port].parts["values"].shape
             assert slope.dtype is Dtype.F32
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "share"),
+    [("f32", "f16", 1.0), ("f16", "f32", 1.0), ("f32", "i32", 0.0), ("i32", "f32", 0.0)],
+)
+def test_a_cast_passes_slopes_between_floats_alone(source: str, target: str, share: float) -> None:
+    x = dense(np.arange(3).astype(Dtype(source).numpy), Dtype(source))
+    outer = dense(np.float32([0.5, -1.0, 2.0]))
+
+    found = gradients(catalog.spec("cast"), Case("three", {"x": x}, {"to": target}), outer)
+
+    assert found["x"].values.tolist() == [0.5 * share, -share, 2.0 * share]
 
 
 def test_only_what_is_wanted_is_computed() -> None:
