@@ -37,7 +37,7 @@ from shared.tensors.layouts import Layout, Tensor
 
 SLICE = 0.05  # [s] of steps before others may use the device
 LEG = 5.0  # [s] of steps between checkpoints
-EDITION = "1"  # of the arithmetic; another one takes up no checkpoint
+EDITION = "2"  # of the arithmetic; another one takes up no checkpoint
 X, LABELS = "train_x", "train_labels"
 log = structlog.get_logger()
 
@@ -64,13 +64,14 @@ class Trainer:
         if body.artifact is None:
             raise InvalidMessage("body: a pinned train job names an artifact")
         data = await self._artifacts.read(body.artifact)
-        rows, settings = rows_of(tensors), plan(body)
+        settings = plan(body)
+        rows = await anyio.to_thread.run_sync(rows_of, tensors)
         try:
             total = settings.steps(len(rows.x))
         except ValueError as error:
             raise InvalidTensor(str(error)) from None
         key = f"train.{await anyio.to_thread.run_sync(_key, body, tensors)}"
-        now = await self._resumed(key)
+        now = await self._resumed(key, settings, len(rows.x))
         begun = now.step if now else 0
         if now is None:
             now = await self._device.call(lambda: _started(data, settings, body))
@@ -78,19 +79,20 @@ class Trainer:
             leg = _leg(self._device.backend, now, settings, rows)
             now = await self._device.drive(leg, _teller(progress, total))
             await self._keep(key, now)
-        made = loop.result(now, settings)
+        made = await anyio.to_thread.run_sync(loop.result, now, settings)
         packed = await anyio.to_thread.run_sync(artifact.pack, made)
         stored = await self._bus.put_blob(packed)
         return Outcome(report=_report(stored, now, made, begun))
 
-    async def _resumed(self, key: str) -> TrainState | None:
+    async def _resumed(self, key: str, settings: TrainPlan, rows: int) -> TrainState | None:
         """The last checkpoint; None when there is none that can be read."""
         entry = await self._bus.get(Bucket.CONTROL, key)
         if entry is None or entry.value is None:
             return None
         try:
             data = await self._bus.get_blob(BlobRef.model_validate_json(entry.value))
-            return await anyio.to_thread.run_sync(state.unpack, data)
+            found = await anyio.to_thread.run_sync(state.unpack, data)
+            return loop.checked(found, settings, rows)
         except (BlobMissing, ValueError) as error:
             log.warning("checkpoint.refused", key=key, reason=str(error))
             return None
@@ -110,7 +112,7 @@ def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
     """The rows that a train job learns from.
 
     Raises:
-        InvalidTensor: one is missing, not dense, or not as long as the other.
+        InvalidTensor: one is missing, not dense, not finite, or not as long as the other.
     """
     if missing := [name for name in (X, LABELS) if name not in tensors]:
         raise InvalidTensor(f"a train job needs the tensor {missing[0]!r}; got {sorted(tensors)}")
@@ -118,9 +120,10 @@ def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
         if tensors[name].layout is not Layout.DENSE or tensors[name].dtype is Dtype.BF16:
             raise InvalidTensor(f"{name} is {tensors[name].layout} {tensors[name].dtype}")
     x, labels = tensors[X].values, tensors[LABELS].values
-    if not x.ndim or not labels.ndim or len(x) != len(labels):
-        raise InvalidTensor(f"{X} {x.shape} and {LABELS} {labels.shape} have not the same rows")
-    return Rows(x, labels)
+    try:
+        return Rows(x, labels)
+    except ValueError as error:
+        raise InvalidTensor(f"{X}, {LABELS}: {error}") from None
 
 
 def plan(body: TrainBody) -> TrainPlan:

@@ -1,5 +1,7 @@
 """Training with rounded weights gives back what rounding took, and ends in codes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from shared.network import execute, rewrites
 from shared.network.graph import Network
 from shared.network.training import backward, loop, rounding, state
 from shared.network.training.loop import Rows
-from shared.network.training.plan import Adam, RoundingPlan, Sgd, TrainPlan
+from shared.network.training.plan import Adam, RoundingPlan, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.reference import ReferenceBackend
 from shared.quantization import affine, scheme
@@ -116,11 +118,44 @@ def test_rounding_begins_when_it_should(whole: Network, rows: Rows) -> None:
     assert rounding.SIZE in late.slots["w0"]
 
 
-def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(whole: Network, rows: Rows) -> None:
-    plan = TrainPlan(epochs=2, batch=50, rounding=RoundingPlan(bits=3, group=8, begin=0.2))
+def test_the_first_step_of_sizes_is_corrected_as_a_first_step(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(
+        epochs=50,
+        batch=600,
+        rate=1e-4,
+        schedule="constant",
+        rounding=RoundingPlan(bits=4, group=8, begin=0.9),
+    )
+    started = replace(loop.start(whole, plan), step=45)
+
+    begun, moved = rounding.begin(started, plan, 50), loop.advance(started, plan, rows, RUN)
+
+    first, then = (found.slots["w0"][rounding.SIZE] for found in (begun, moved))
+    # Kingma & Ba 2015, section 2.1: a first step is about the rate, whatever the slope
+    np.testing.assert_allclose(abs(then - first), 1e-4, rtol=0.01)
+
+
+def test_rounding_without_a_dense_weight_is_refused() -> None:
+    network = networks.mlp((8, 16, 8), ("csr", "csr"))
+
+    with pytest.raises(ValueError, match="nothing to round"):
+        loop.start(network, TrainPlan(rounding=TWO_BITS))
+
+
+@pytest.mark.parametrize("stop", [2, 4, 5, 9, 23])
+@pytest.mark.parametrize("optimiser", [Adam(), Sgd()])
+@pytest.mark.parametrize("sparse", [None, SparsePlan("rigl", 0.5, every=3, min_rows=24)])
+def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(
+    whole: Network, rows: Rows, *, stop: int, optimiser: Adam | Sgd, sparse: SparsePlan | None
+) -> None:
+    rounded = RoundingPlan(bits=3, group=8, begin=0.2)  # from step 4 of 24
+    plan = TrainPlan(
+        epochs=2, batch=50, rate=1e-3, optimiser=optimiser, sparse=sparse, rounding=rounded
+    )
     straight = run(plan, rows, whole)
 
-    halfway = state.unpack(state.pack(run(plan, rows, whole, stop=9)))
+    halfway = state.unpack(state.pack(run(plan, rows, whole, stop=stop)))
+    halfway = loop.checked(halfway, plan, len(rows.x))
     while not loop.finished(halfway, plan, len(rows.x)):
         halfway = loop.advance(halfway, plan, rows, RUN)
 

@@ -12,8 +12,10 @@ from shared.network.training import backward, loop, losses, regrow, state
 from shared.network.training.loop import Rows
 from shared.network.training.plan import Adam, Method, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
+from shared.operators import sparse_cases
 from shared.operators.reference import ReferenceBackend
-from shared.tensors.layouts import Layout, Tensor, dense
+from shared.sparse import triplets
+from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 from tests.network import networks
 
 RUN = backward.on(ReferenceBackend())
@@ -211,6 +213,77 @@ def test_a_loss_that_is_not_finite_names_step_and_rate(rows: Rows) -> None:
 
     with pytest.raises(ValueError, match=r"the loss is .* at step 0; a smaller rate than 0\.003"):
         trained(plan(), wild)
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_named(rows: Rows) -> None:
+    settings = TrainPlan(epochs=1, batch=len(rows.x), rate=1e38, optimiser=Sgd())
+    loud = Rows(rows.x * np.float32(1e3), rows.y)
+
+    with pytest.raises(loop.Diverged, match=r"'w\d' holds -?(inf|nan) after step 0; a smaller"):
+        trained(settings, loud)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_that_are_not_finite_are_named(value: float, rows: Rows) -> None:
+    x = rows.x.copy()
+    x[3, 2] = value
+
+    with pytest.raises(ValueError, match=rf"x must be finite, x\[3, 2\] is {value}"):
+        Rows(x, rows.y)
+
+
+def test_rows_without_as_many_labels_are_refused(rows: Rows) -> None:
+    with pytest.raises(ValueError, match=r"\(240, 8\) and y \(5,\) have not the same rows"):
+        Rows(rows.x, rows.y[:5])
+
+
+def test_labels_between_classes_are_refused_and_whole_floats_are_not(rows: Rows) -> None:
+    floats = Rows(rows.x, rows.y.astype(np.float32))
+
+    assert state.pack(trained(plan(), floats, stop=2)) == state.pack(trained(plan(), rows, stop=2))
+    with pytest.raises(ValueError, match=r"whole numbers of classes, got 0\.5"):
+        trained(plan(), Rows(rows.x, np.full(len(rows.x), 0.5)))
+
+
+@pytest.mark.parametrize("layout", sorted(SPARSE))
+def test_fresh_weights_of_a_sparse_layer_keep_its_pattern(layout: Layout) -> None:
+    held = sparse_cases.weight(np.random.default_rng(3), layout, 256, 64, 0.3)
+    ports = {"x": "x", "weight": "w"}
+    step = Step("layer", f"spmm_{layout}", ports, {"y": "y"}, {"batch_first": True})
+    network = Network({"x": networks.batched(64)}, ("y",), (step,), {"w": held})
+
+    drawn = loop.start(network, plan(), fresh=True).network.weights["w"]
+
+    there, now = triplets.of(held), triplets.of(drawn)
+    assert (there.rows.tolist(), there.cols.tolist()) == (now.rows.tolist(), now.cols.tolist())
+    assert not np.array_equal(there.values, now.values)
+    # He: a normal distribution of variance 2 / 64
+    assert now.values.std() == pytest.approx(np.sqrt(2 / 64), rel=0.1)
+    padding = np.delete(drawn.parts["values"].ravel(), now.at)
+    assert not padding.any()
+
+
+def test_a_state_of_the_plan_is_taken_up(rows: Rows) -> None:
+    for method in (None, *DYNAMIC, "gradual"):
+        found = trained(plan(method), rows, stop=7)
+
+        assert loop.checked(found, plan(method), len(rows.x)) is found
+
+
+def test_a_state_that_the_plan_cannot_have_come_to_is_refused(rows: Rows) -> None:
+    found = trained(plan(), rows, stop=2)
+    short = {"mean": np.zeros((1, 1), np.float32), "square": np.zeros((1, 1), np.float32)}
+
+    for wrong, told in (
+        (replace(found, step=65), "step 65 lies beyond the last, 64"),
+        (replace(found, slots={}), r"slots of \[\]"),
+        (replace(found, slots={**found.slots, "nothing": short}), "'nothing'"),
+        (replace(found, slots={**found.slots, "w0": short}), r"slots of 'w0' .*\(1, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            loop.checked(wrong, plan(), len(rows.x))
+    with pytest.raises(ValueError, match="velocity"):
+        loop.checked(found, plan(optimiser=Sgd()), len(rows.x))
 
 
 def test_a_label_beyond_the_classes_is_named(rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """Training as jobs: in-memory bus, the real scheduler, real CPU workers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -21,6 +22,7 @@ from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, InferBody, JobFinished, JobSubmitted, TrainBody
 from shared.contracts.v1.training import SparseTraining
 from shared.network import artifact, observing
+from shared.network.training import state
 from shared.tensors import layouts
 from shared.tensors.layouts import Layout, Tensor
 from tests.services import test_compressor_jobs as compressor
@@ -97,6 +99,22 @@ async def test_a_run_that_lost_its_worker_goes_on_from_its_checkpoint(
         assert again.report["artifact"] == whole.report["artifact"]
 
 
+async def test_a_checkpoint_of_another_run_is_not_taken_up(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        await house.load(network())
+        whole, _ = await house.run(BODY, ROWS)
+        (entry,) = [e for e in await house.bus.entries(Bucket.CONTROL) if e.key[:6] == "train."]
+        stored = await house.bus.get_blob(BlobRef.model_validate_json(entry.value or b""))
+        false = replace(state.unpack(stored), slots={})
+        ref = await house.bus.put_blob(state.pack(false))
+        await house.bus.put(Bucket.CONTROL, entry.key, ref.model_dump_json().encode())
+
+        again, _ = await house.run(BODY.model_copy(update={"variant": "again"}), ROWS)
+
+        assert again.report["resumed_at"] == 0
+        assert again.report["artifact"] == whole.report["artifact"]
+
+
 async def test_progress_tells_step_and_loss(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         await house.load(network())
@@ -152,9 +170,26 @@ async def test_a_cancelled_run_leaves_no_variant(memory: MemoryBroker) -> None:
             "label 9 is not one of the 4 classes",
         ),
         ({}, ROWS | {"train_labels": layouts.dense(LABELS[:5])}, InvalidTensor, "not the same"),
+        (
+            {},
+            ROWS | {"train_x": layouts.dense(np.full_like(X, np.nan))},
+            InvalidTensor,
+            r"x must be finite, x\[0, 0\] is nan",
+        ),
         ({}, {name: layouts.dense(t.values[:0]) for name, t in ROWS.items()}, InvalidTensor, "row"),
     ],
-    ids=["no_rows", "no_model", "first", "unknown", "rate", "start", "label", "short", "empty"],
+    ids=[
+        "no_rows",
+        "no_model",
+        "first",
+        "unknown",
+        "rate",
+        "start",
+        "label",
+        "short",
+        "nan",
+        "empty",
+    ],
 )
 async def test_what_cannot_be_trained_is_refused_with_a_reason(
     memory: MemoryBroker,

@@ -16,6 +16,7 @@ from shared.network.training import backward, losses, optimisers, regrow, roundi
 from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
+from shared.sparse import triplets
 from shared.tensors.dtypes import F32, Array, Dtype
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 
@@ -24,16 +25,30 @@ TRAINED_PORTS = ("weight", "bias")
 
 
 class Diverged(ValueError):
-    """The loss is not finite any more."""
+    """The loss or a weight is not finite any more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What is learned from. `x` (n, ...) of the network's one input; `y` (n,) int64 labels, or for
-    the loss mse the wanted output (n, ...) float32."""
+    """What is learned from.
+
+    `x` (n, ...) of the network's one input; `y` (n,) int64 labels, or for
+    the loss mse the wanted output (n, ...) float32.
+
+    Raises:
+        ValueError: not as many of one as of the other, or a number is not finite; says which.
+    """
 
     x: Array
     y: Array
+
+    def __post_init__(self) -> None:
+        if not self.x.ndim or not self.y.ndim or len(self.x) != len(self.y):
+            raise ValueError(f"x {self.x.shape} and y {self.y.shape} have not the same rows")
+        for name, array in (("x", self.x), ("y", self.y)):
+            if not (fine := np.isfinite(array)).all():
+                place = tuple(int(at) for at in np.argwhere(~fine)[0])
+                raise ValueError(f"{name} must be finite, {name}{list(place)} is {array[place]}")
 
 
 def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainState:
@@ -41,10 +56,11 @@ def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainSta
 
     Args:
         network: with one input that has an open batch, and one output.
-        fresh: draw new weights first (He et al. 2015: normal, variance 2 / inputs; zero bias).
+        fresh: first draw what is trained anew (He et al. 2015: normal, variance 2 / inputs; zero
+            bias). A sparse weight keeps its pattern.
 
     Raises:
-        ValueError: nothing to train, or more than one input or output.
+        ValueError: nothing to train or to round, or more than one input or output.
     """
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ValueError(
@@ -57,8 +73,32 @@ def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainSta
     names = trained(begun)
     if not names:
         raise ValueError("nothing to train: no product has float32 weights of its own")
+    rounding.require(begun, plan)
     slots = {name: optimisers.empty(plan.optimiser, _array(begun, name)) for name in names}
     return TrainState(begun, slots)
+
+
+def checked(state: TrainState, plan: TrainPlan, rows: int) -> TrainState:
+    """The same state, if a run of this plan over so many rows can have come to it.
+
+    Raises:
+        ValueError: a step beyond the last, or slots that the plan would not have; names them.
+    """
+    total = plan.steps(rows)
+    if state.step > total:
+        raise ValueError(f"step {state.step} lies beyond the last, {total}")
+    names = trained(state.network)
+    if sorted(names) != sorted(state.slots):
+        raise ValueError(f"slots of {sorted(state.slots)}; trained are {sorted(names)}")
+    sizes = rounding.shapes(state.network, plan, state.step, total)
+    for name in names:
+        array = _array(state.network, name)
+        wanted = dict.fromkeys(optimisers.empty(plan.optimiser, array), array.shape)
+        wanted |= sizes.get(name, {})
+        found = {slot: held.shape for slot, held in state.slots[name].items()}
+        if found != wanted:
+            raise ValueError(f"slots of {name!r} are {found}; the plan keeps {wanted}")
+    return state
 
 
 def finished(state: TrainState, plan: TrainPlan, rows: int) -> bool:
@@ -70,7 +110,7 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     """The state after one more mini-batch.
 
     Raises:
-        Diverged: the loss is not finite; says where.
+        Diverged: the loss is not finite, or a weight after the last step; says where.
         ValueError: the rows do not fit the network.
     """
     total = plan.steps(len(rows.x))
@@ -93,9 +133,11 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
         )
         moved = state
         if not (watching and regrow.replaces_step(plan.sparse)):
-            moved = _stepped(state, plan, slopes, plan.rate_at(state.step, total))
+            moved = _stepped(state, plan, slopes, total)
     if watching and plan.sparse is not None:
         moved = regrow.update(moved, plan.sparse, seen, seed=plan.seed, total=total)
+    if state.step + 1 == total:  # before, the next loss would tell
+        _require_finite(moved, plan)
     return replace(moved, step=state.step + 1, loss=loss)
 
 
@@ -142,19 +184,20 @@ def _loss(made: Tensor, wanted: Array, plan: TrainPlan) -> tuple[float, F32]:
     scores: F32 = made.values.view(np.float32)
     if plan.loss == "mse":
         return losses.mse(scores, wanted.astype(np.float32, copy=False))
-    return losses.cross_entropy(scores, wanted.astype(np.int64, copy=False))
+    return losses.cross_entropy(scores, losses.labels_of(wanted))
 
 
 def _stepped(
-    state: TrainState, plan: TrainPlan, slopes: Mapping[str, Tensor], rate: float
+    state: TrainState, plan: TrainPlan, slopes: Mapping[str, Tensor], total: int
 ) -> TrainState:
+    rate = plan.rate_at(state.step, total)
     weights, slots = dict(state.network.weights), dict(state.slots)
     for name, tensor in slopes.items():
         slope: F32 = tensor.values.view(np.float32)
         sizes: dict[str, F32] = {}
         if (both := rounding.passed(state, plan, name, slope)) is not None:
             slope, of_sizes = both
-            sizes = rounding.stepped(state, plan, name, of_sizes, rate=rate)
+            sizes = rounding.stepped(state, plan, name, of_sizes, total=total)
         array, kept = optimisers.step(
             plan.optimiser,
             _array(state.network, name),
@@ -167,6 +210,16 @@ def _stepped(
         held = weights[name]
         weights[name] = replace(held, parts={**held.parts, "values": array})
     return replace(state, network=replace(state.network, weights=weights), slots=slots)
+
+
+def _require_finite(state: TrainState, plan: TrainPlan) -> None:
+    for name, slots in state.slots.items():
+        for array in (_array(state.network, name), slots.get(rounding.SIZE)):
+            if array is not None and not (fine := np.isfinite(array)).all():
+                raise Diverged(
+                    f"{name!r} holds {array[~fine][0]} after step {state.step}; a smaller rate "
+                    f"than {plan.rate} may help"
+                )
 
 
 def _array(network: Network, name: str) -> F32:
@@ -183,14 +236,18 @@ def _drawn(network: Network, seed: int) -> Network:
 
 
 def _redrawn(step: Step, network: Network, rng: np.random.Generator) -> dict[str, Tensor]:
-    """New weight and bias of a dense product."""
+    """New weight and bias of a product; what a layout stores beside its elements stays zero."""
     name = step.inputs.get("weight", "")
     held = network.weights.get(name)
-    if step.operator != "gemm_f32" or held is None or held.layout is not Layout.DENSE:
+    if step.operator not in PRODUCTS or held is None or held.dtype is not Dtype.F32:
         return {}
     rows, cols = held.shape
     spread = np.float32(np.sqrt(2 / max(cols, 1)))
-    made = {name: dense(rng.standard_normal((rows, cols), dtype=np.float32) * spread)}
+    values = np.zeros(held.parts["values"].shape, np.float32)
+    at = slice(None) if held.layout is Layout.DENSE else triplets.of(held).at
+    count = values.reshape(-1)[at].size
+    values.reshape(-1)[at] = rng.standard_normal(count, dtype=np.float32) * spread
+    made = {name: replace(held, parts={**held.parts, "values": values})}
     if (bias := step.inputs.get("bias", "")) in network.weights:
         made[bias] = dense(np.zeros(rows, np.float32))
     return made

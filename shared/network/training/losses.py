@@ -3,9 +3,22 @@
 import numpy as np
 import numpy.typing as npt
 
-from shared.tensors.dtypes import F32
+from shared.tensors.dtypes import F32, Array
 
 Labels = npt.NDArray[np.int64]
+
+
+def labels_of(given: Array) -> Labels:
+    """Labels as int64; they may come in any type, but have to be whole.
+
+    Raises:
+        ValueError: one is not a whole number.
+    """
+    with np.errstate(invalid="ignore"):
+        whole = given.astype(np.int64, copy=False)
+    if (wrong := given[whole != given]).size:
+        raise ValueError(f"labels are whole numbers of classes, got {wrong.ravel()[0]}")
+    return whole
 
 
 def cross_entropy(scores: F32, labels: Labels) -> tuple[float, F32]:

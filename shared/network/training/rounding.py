@@ -26,9 +26,33 @@ SIZE = "size"  # among the slots of a weight: (rows, groups) float32
 _SMALLEST = np.finfo(np.float32).smallest_normal
 
 
+def require(network: Network, plan: TrainPlan) -> None:
+    """Whether there is something to round.
+
+    Raises:
+        ValueError: rounding is asked for, and no product has a dense weight.
+    """
+    if plan.rounding is not None and not _schemes(network, plan.rounding):
+        raise ValueError("nothing to round: no product has a dense weight of its own")
+
+
+def shapes(
+    network: Network, plan: TrainPlan, step: int, total: int
+) -> dict[str, dict[str, tuple[int, ...]]]:
+    """By weight and slot, the shapes of what is kept for rounding before a step."""
+    if plan.rounding is None or step <= _first_step(plan.rounding, total):
+        return {}
+    found = {}
+    for name, chosen in _schemes(network, plan.rounding).items():
+        size = _first(_array(network, name), chosen)
+        slots = {SIZE: size, **_prefixed(optimisers.empty(plan.optimiser, size))}
+        found[name] = {slot: array.shape for slot, array in slots.items()}
+    return found
+
+
 def begin(state: TrainState, plan: TrainPlan, total: int) -> TrainState:
     """The state with first sizes of steps when the time for them has come."""
-    if plan.rounding is None or state.step != int(plan.rounding.begin * total):
+    if plan.rounding is None or state.step != _first_step(plan.rounding, total):
         return state
     slots = dict(state.slots)
     for name, chosen in _schemes(state.network, plan.rounding).items():
@@ -75,12 +99,14 @@ def passed(state: TrainState, plan: TrainPlan, name: str, slope: F32) -> tuple[F
 
 
 def stepped(
-    state: TrainState, plan: TrainPlan, name: str, slope: F32, *, rate: float
+    state: TrainState, plan: TrainPlan, name: str, slope: F32, *, total: int
 ) -> dict[str, F32]:
     """The sizes of a weight and what the optimiser remembers of them, after one step."""
+    assert plan.rounding is not None  # there is a slope of sizes
     held = state.slots[name]
     past = {key.removeprefix("size."): a for key, a in held.items() if key.startswith("size.")}
-    taken = state.step + 1
+    rate = plan.rate_at(state.step, total)
+    taken = state.step + 1 - _first_step(plan.rounding, total)
     size, kept = optimisers.step(plan.optimiser, held[SIZE], slope, past, rate=rate, count=taken)
     return {SIZE: np.maximum(size, _SMALLEST), **_prefixed(kept)}
 
@@ -100,6 +126,11 @@ def finished(state: TrainState, plan: TrainPlan) -> Network:
 
 def _codes(state: TrainState, name: str, chosen: Scheme) -> Tensor:
     return affine.with_scale(_array(state.network, name), state.slots[name][SIZE], chosen)
+
+
+def _first_step(plan: RoundingPlan, total: int) -> int:
+    """The first step with rounded weights."""
+    return int(plan.begin * total)
 
 
 def _first(weight: F32, chosen: Scheme) -> F32:
