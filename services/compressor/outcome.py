@@ -69,14 +69,13 @@ def joined(made: Variant, before: Latency) -> Callable[[ModelManifest], ModelMan
 def changes(before: Network, after: Network, notes: Mapping[str, str]) -> tuple[LayerChange, ...]:
     """What became of each product of a network, by the name of its step."""
     old, new = rewrites.products(before), rewrites.products(after)
-    sparsity = {step.name: share for step, _, share in shapes.step_costs(after, 1)}
     return tuple(
         LayerChange(
             name,
             step.operator,
             before.weights[old[name].inputs["weight"]].nbytes if name in old else 0,
             after.weights[step.inputs["weight"]].nbytes,
-            sparsity[name],
+            shapes.zeros(after.weights[step.inputs["weight"]]),
             notes.get(name, ""),
         )
         for name, step in new.items()

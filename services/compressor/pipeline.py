@@ -1,12 +1,13 @@
 """Make a smaller network of a trained one; pure, every decision told layer by layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from shared.network.graph import Network, Step
+from shared.network import rewrites, shapes
+from shared.network.graph import Network
 from shared.pruning import masks
 from shared.quantization import affine
 from shared.quantization.scheme import INT8_PER_CHANNEL
@@ -53,7 +54,7 @@ def int8(network: Network) -> Candidate:
     if not weights:
         raise ValueError("nothing to compress: the network has no dense layer")
     replaced = {step: affine.quantize(weight, INT8_PER_CHANNEL) for step, weight in weights.items()}
-    return _rebuilt(network, replaced, {}, _as_gemm_i8)
+    return _rebuilt(network, replaced, {})
 
 
 def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> Candidate:
@@ -86,7 +87,7 @@ def prune_csr(network: Network, sparsity: float, *, scope: Scope = "global") -> 
         step: compressed.to_tensor(compressed.compress(masks.apply(weight, kept[step])))
         for step, weight in chosen.items()
     }
-    return _rebuilt(network, replaced, left, _as_spmm)
+    return _rebuilt(network, replaced, left)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +124,7 @@ def lay_out(
         left: why others stay as they are.
         choices: what was tried, for every layer of `made`, and others.
     """
-    rebuilt = _rebuilt(network, made, left, _as_spmm)
+    rebuilt = _rebuilt(network, made, left)
     layers = tuple(_explained(layer, choices.get(layer.step)) for layer in rebuilt.layers)
     return replace(rebuilt, layers=layers)
 
@@ -185,55 +186,18 @@ def _not_worth(mask: masks.Mask) -> str:
 
 
 def _rebuilt(
-    network: Network,
-    replaced: Mapping[str, Tensor],
-    left: Mapping[str, str],
-    rewrite: Callable[[Step, str, Layout], Step],
+    network: Network, replaced: Mapping[str, Tensor], left: Mapping[str, str]
 ) -> Candidate:
     """The network with the weights of some steps replaced, by step name."""
-    weights = dict(network.weights)
-    steps, layers = [], []
+    changed = rewrites.with_weights(network, replaced)
+    operators = {step.name: step.operator for step in changed.steps}
+    layers = []
     for step in network.steps:
-        if (made := replaced.get(step.name)) is not None:
-            name = _unused(f"{step.inputs['weight']}:{made.layout}", weights)
-            weights[name] = made
-            changed = rewrite(step, name, made.layout)
-            before = network.weights[step.inputs["weight"]].nbytes
-            layers.append(
-                LayerChange(step.name, changed.operator, before, made.nbytes, _zeros(made))
-            )
-        else:
-            changed = step
-            if (reason := left.get(step.name)) is not None:
-                held = network.weights[step.inputs["weight"]]
-                layers.append(
-                    LayerChange(step.name, DENSE, held.nbytes, held.nbytes, _zeros(held), reason)
-                )
-        steps.append(changed)
-    read = {value for step in steps for value in step.inputs.values()} | set(network.outputs)
-    kept = {name: weight for name, weight in weights.items() if name in read}
-    return Candidate(replace(network, steps=tuple(steps), weights=kept), tuple(layers))
-
-
-def _as_gemm_i8(step: Step, weight: str, _: Layout) -> Step:
-    return replace(step, operator="gemm_i8", inputs={**step.inputs, "weight": weight})
-
-
-def _as_spmm(step: Step, weight: str, layout: Layout) -> Step:
-    return replace(
-        step,
-        operator=f"spmm_{layout}",
-        inputs={**step.inputs, "weight": weight},
-        attributes={**step.attributes, "batch_first": True},
-    )
-
-
-def _zeros(weight: Tensor) -> float:
-    part = "codes" if "codes" in weight.parts else "values"
-    return 1.0 - int(np.count_nonzero(weight.parts[part])) / max(weight.size, 1)
-
-
-def _unused(name: str, taken: Mapping[str, Tensor]) -> str:
-    while name in taken:
-        name += "'"
-    return name
+        if step.name not in replaced and step.name not in left:
+            continue
+        held = network.weights[step.inputs["weight"]]
+        made = replaced.get(step.name, held)
+        sizes, zeros = (held.nbytes, made.nbytes), shapes.zeros(made)
+        reason = "" if step.name in replaced else left[step.name]
+        layers.append(LayerChange(step.name, operators[step.name], *sizes, zeros, reason))
+    return Candidate(changed, tuple(layers))

@@ -100,7 +100,7 @@ def adapted(stage: Adapt, network: Network, seen: Seen, scores: Scores) -> Round
     chosen = adaptive.allocate(options, budget)
     picked = {name: made[name][one.name] for name, one in chosen.items() if one.name != DENSE}
     notes = {name: f"{one.name}: loses {one.loss:.3g} nats" for name, one in chosen.items()}
-    return Rounded(rewrites.with_weights(network, picked) if picked else network, notes)
+    return Rounded(rewrites.with_weights(network, picked), notes)
 
 
 def lost(network: Network, step: str, weight: Tensor, reference: F32, scores: Scores) -> float:

@@ -150,7 +150,7 @@ class Kitchen:
             return await self._as_told(stage, plain, sparse)
         body = self.body.model_copy(update={"values": stage.values})
         laid = await laying.lay_out(self.bench, body, plain, Pruned(sparse, {}), self.progress)
-        changed = rewrites.with_weights(plain, laid.weights) if laid.weights else plain
+        changed = rewrites.with_weights(plain, laid.weights)
         told = {name: choice.candidate.name for name, choice in laid.choices.items()}
         return Made(
             artifact=await self._store(changed),
@@ -170,7 +170,7 @@ class Kitchen:
             for name, layout in told.items()
             if candidates.EVERY[layout] != candidates.DENSE  # it is plain already
         }
-        changed = rewrites.with_weights(plain, made) if made else plain
+        changed = rewrites.with_weights(plain, made)
         return Made(artifact=await self._store(changed))
 
     async def _seen(self, stage: Stage, now: BlobRef) -> dict[str, Observed]:

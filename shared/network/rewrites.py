@@ -45,7 +45,7 @@ def with_weights(network: Network, made: Mapping[str, Tensor]) -> Network:
         old = known[step].inputs["weight"]
         if weights[old].shape != tensor.shape:
             raise ValueError(f"{step!r} has a weight {weights[old].shape}, not {tensor.shape}")
-        names[step] = _unused(f"{old.split(':')[0]}:{tensor.layout}", weights)
+        names[step] = _unused(f"{_plain(old)}:{tensor.layout}", weights)
         weights[names[step]] = tensor
     steps = tuple(
         _reading(step, names[step.name], made[step.name].layout) if step.name in made else step
@@ -110,6 +110,12 @@ def _read(
     """The weights that steps or outputs read."""
     read = {value for step in steps for value in step.inputs.values()} | set(network.outputs)
     return {name: weight for name, weight in weights.items() if name in read}
+
+
+def _plain(name: str) -> str:
+    """The name of a weight without the layout that it was given here."""
+    before, _, layout = name.rpartition(":")
+    return before if layout.rstrip("'") in set(Layout) else name
 
 
 def _unused(name: str, taken: Mapping[str, Tensor]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from shared.network.graph import Network, Step
 from shared.operators import catalog, validate
 from shared.operators.spec import Attributes, Cost, OperatorSpec, Types
+from shared.quantization import affine
 from shared.tensors.layouts import SPARSE, Tensor, TensorType
 
 MAX_STEPS = 10_000
@@ -65,6 +66,12 @@ def require_room(name: str, kind: TensorType) -> None:
         raise ValueError(f"{name} would be {kind.shape}, over the limit of {MAX_MADE} elements")
 
 
+def zeros(weight: Tensor) -> float:
+    """Share of elements that are zero, whether they are stored or not."""
+    stored = affine.codes(weight) if "codes" in weight.parts else weight.parts["values"]
+    return 1.0 - int(np.count_nonzero(stored)) / max(weight.size, 1)
+
+
 def step_costs(network: Network, batch: int) -> list[StepCost]:
     """Flops, compulsory bytes and weight sparsity of each step at `batch` rows."""
     types = infer(network, batch)
@@ -107,11 +114,9 @@ def _sparsity(step: Step, weights: Mapping[str, Tensor]) -> float:
     largest = max(read, key=lambda weight: weight.size, default=None)
     if largest is None or largest.size == 0:
         return 0.0
-    if "codes" in largest.parts:
-        return 1.0 - int(np.count_nonzero(largest.parts["codes"])) / largest.size
     if largest.layout in SPARSE:
         return 1.0 - (largest.type.nonzeros or 0) / largest.size
-    return 1.0 - int(np.count_nonzero(largest.parts["values"])) / largest.size
+    return zeros(largest)
 
 
 def _check_names(network: Network) -> None:

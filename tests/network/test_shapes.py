@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from shared.network import shapes
 from shared.network.graph import Network, Step
+from shared.quantization import affine
+from shared.quantization.scheme import int4_per_group
 from shared.tensors import layouts
 from tests.network.networks import OPERATORS, batched, mlp, mlps, stored
 
@@ -95,3 +97,12 @@ def test_an_input_that_would_fill_the_machine_is_refused() -> None:
 
     with pytest.raises(ValueError, match="over 268435456 elements"):
         shapes.check(replace(network, inputs={"x": batched(2**15, 2**15)}))
+
+
+def test_zeros_of_packed_codes_are_counted_one_by_one() -> None:
+    values = np.array([[1, 0, 0, -2], [3, 0, 4, 0]], np.float32)
+
+    packed = affine.quantize(values, int4_per_group(4))
+
+    assert shapes.zeros(packed) == 0.5
+    assert shapes.zeros(layouts.dense(values)) == 0.5

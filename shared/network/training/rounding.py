@@ -121,7 +121,7 @@ def finished(state: TrainState, plan: TrainPlan) -> Network:
         for step, weight in _read(state.network).items()
         if weight in schemes and SIZE in state.slots[weight]
     }
-    return rewrites.with_weights(state.network, made) if made else state.network
+    return rewrites.with_weights(state.network, made)
 
 
 def _codes(state: TrainState, name: str, chosen: Scheme) -> Tensor:
