@@ -1,7 +1,6 @@
 """The stage `prune`: which weights go, by what score, in what shape; pure."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -9,14 +8,14 @@ from services.compressor import pipeline
 from shared.contracts.v1.recipes import Prune
 from shared.network import chains, rewrites
 from shared.network.graph import Network
-from shared.network.training import backward, losses
+from shared.network.training import backward, scoring
 from shared.operators.spec import Run
 from shared.pruning import masks, scores, shares
 from shared.pruning.masks import Mask
 from shared.quantization.observers import Observed
 from shared.sparse import compressed, convert, nm
 from shared.tensors.dtypes import F32, Array
-from shared.tensors.layouts import Layout, Tensor, dense
+from shared.tensors.layouts import Layout, Tensor
 
 Weights = Mapping[str, F32]  # by step name
 
@@ -81,20 +80,11 @@ def slopes(network: Network, names: list[str], x: Array, labels: Array, run: Run
     Raises:
         ValueError: labels do not fit the scores, or a step has no gradient.
     """
-    (port,), (output,) = network.inputs, network.outputs
-    last = next((step for step in network.steps if output in step.outputs.values()), None)
-    whole = network
-    if last is not None and last.operator == "softmax":
-        output = last.inputs["x"]
-        steps = tuple(step for step in network.steps if step is not last)
-        whole = replace(network, steps=steps, outputs=(output,))
-    taped = backward.forward(whole, {port: dense(x)}, run)
-    scored: F32 = taped.values[output].values.view(np.float32)
-    _, slope = losses.cross_entropy(scored, labels.astype(np.int64))
+    found = scoring.forward(network, x, labels, "cross_entropy", run)
     known = rewrites.products(network)
     wanted = {known[name].inputs["weight"]: name for name in names}
-    found = backward.gradients(taped, {output: dense(slope)}, frozenset(wanted), run)
-    return {wanted[weight]: tensor.values.view(np.float32) for weight, tensor in found.items()}
+    slopes = backward.gradients(found.taped, found.outer, frozenset(wanted), run)
+    return {wanted[weight]: tensor.values.view(np.float32) for weight, tensor in slopes.items()}
 
 
 def _norms(seen: Observed) -> F32:

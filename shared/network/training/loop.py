@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.network.graph import Network, Step
-from shared.network.training import backward, losses, optimisers, regrow, rounding
+from shared.network.training import backward, optimisers, regrow, rounding, scoring
 from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
@@ -117,20 +117,18 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     regrow.require_moves(plan.sparse, total)
     taken = batch(state.step, plan, len(rows.x))
     state = rounding.begin(state, plan, total)
-    scored, name = _scored(rounding.rounded(state, plan), plan)
-    (port,) = scored.inputs
+    network = rounding.rounded(state, plan)
     with np.errstate(all="ignore"):
-        taped = backward.forward(scored, {port: dense(rows.x[taken])}, run)
-        loss, slope = _loss(taped.values[name], rows.y[taken], plan)
-        if not np.isfinite(loss):
+        found = scoring.forward(network, rows.x[taken], rows.y[taken], plan.loss, run)
+        if not np.isfinite(found.loss):
             raise Diverged(
-                f"the loss is {loss} at step {state.step}; a smaller rate than {plan.rate} may help"
+                f"the loss is {found.loss} at step {state.step}; a smaller rate than {plan.rate} "
+                "may help"
             )
         seen = regrow.Seen()
         watching = regrow.due(plan.sparse, state.step, total)
-        slopes = backward.gradients(
-            taped, {name: dense(slope)}, frozenset(state.slots), run, seen if watching else None
-        )
+        names, visit = frozenset(state.slots), seen if watching else None
+        slopes = backward.gradients(found.taped, found.outer, names, run, visit)
         moved = state
         if not (watching and regrow.replaces_step(plan.sparse)):
             moved = _stepped(state, plan, slopes, total)
@@ -138,7 +136,7 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
         moved = regrow.update(moved, plan.sparse, seen, seed=plan.seed, total=total)
     if state.step + 1 == total:  # before, the next loss would tell
         _require_finite(moved, plan)
-    return replace(moved, step=state.step + 1, loss=loss)
+    return replace(moved, step=state.step + 1, loss=found.loss)
 
 
 def result(state: TrainState, plan: TrainPlan) -> Network:
@@ -168,23 +166,6 @@ def trained(network: Network) -> list[str]:
         if step.inputs.get(port) in network.weights
     ]
     return [name for name in dict.fromkeys(names) if network.weights[name].dtype is Dtype.F32]
-
-
-def _scored(network: Network, plan: TrainPlan) -> tuple[Network, str]:
-    """The steps that the loss needs, and the value it reads: scores come before a softmax."""
-    (output,) = network.outputs
-    last = next((step for step in network.steps if output in step.outputs.values()), None)
-    if plan.loss != "cross_entropy" or last is None or last.operator != "softmax":
-        return network, output
-    others = tuple(step for step in network.steps if step is not last)
-    return replace(network, steps=others, outputs=(last.inputs["x"],)), last.inputs["x"]
-
-
-def _loss(made: Tensor, wanted: Array, plan: TrainPlan) -> tuple[float, F32]:
-    scores: F32 = made.values.view(np.float32)
-    if plan.loss == "mse":
-        return losses.mse(scores, wanted.astype(np.float32, copy=False))
-    return losses.cross_entropy(scores, losses.labels_of(wanted))
 
 
 def _stepped(
