@@ -7,7 +7,7 @@ from importlib import resources
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dense": ("gemm_f32",),
-    "quantized": ("gemm_i8", "gemm_i4"),
+    "quantized": ("gemm_i8", "gemm_i4", "gemm_int"),
     "sparse": (
         "sddmm_csr",
         "spmm_bitmask",

@@ -98,7 +98,7 @@ class Engine:
         return f"{ours}, onnxruntime {metadata.version('onnxruntime')}"
 
 
-QUANTIZED = (Layout.INT8_CHANNEL, Layout.INT4_GROUP)
+QUANTIZED = (Layout.INT8_CHANNEL, Layout.INT4_GROUP, Layout.INT_GROUP)
 SCIPY = Engine()
 
 

@@ -53,4 +53,5 @@ def _finished(made: F32, inputs: Mapping[str, Held], attributes: Attributes) -> 
 OPERATORS: dict[str, Callable[[Engine, Mapping[str, Held], Attributes], Arrays]] = {
     "gemm_i8": gemm,
     "gemm_i4": gemm,
+    "gemm_int": gemm,
 }

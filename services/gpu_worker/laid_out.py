@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.gpu_worker import nibbles, sparse_forms
+from services.gpu_worker import nibbles, sparse_forms, streams
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Layout, Tensor, TensorType
 
@@ -72,6 +72,7 @@ def _trim_codes(parts: Arrays, kind: TensorType) -> dict[str, Array]:
 FORMS: dict[Layout, Form] = {
     Layout.INT8_CHANNEL: Form(_widen_codes, _trim_codes),
     Layout.INT4_GROUP: Form(nibbles.pair_rows, nibbles.split_rows),
+    Layout.INT_GROUP: Form(streams.in_steps, streams.as_stream),
     Layout.CSC: Form(sparse_forms.by_rows, sparse_forms.by_columns),
     Layout.NM: Form(sparse_forms.in_runs, sparse_forms.without_runs),
 }

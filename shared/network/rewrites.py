@@ -12,6 +12,7 @@ _OPERATORS = {
     Layout.DENSE: "gemm_f32",
     Layout.INT8_CHANNEL: "gemm_i8",
     Layout.INT4_GROUP: "gemm_i4",
+    Layout.INT_GROUP: "gemm_int",
     **{layout: f"spmm_{layout}" for layout in SPARSE},
 }
 PRODUCTS = frozenset(_OPERATORS.values())

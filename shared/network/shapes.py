@@ -68,7 +68,7 @@ def require_room(name: str, kind: TensorType) -> None:
 
 def zeros(weight: Tensor) -> float:
     """Share of elements that are zero, whether they are stored or not."""
-    stored = affine.codes(weight) if "codes" in weight.parts else weight.parts["values"]
+    stored = affine.steps(weight) if "codes" in weight.parts else weight.parts["values"]
     return 1.0 - int(np.count_nonzero(stored)) / max(weight.size, 1)
 
 

@@ -14,6 +14,7 @@ from shared.operators.elementwise import (
     TANH,
 )
 from shared.operators.int4 import GEMM_I4
+from shared.operators.int_group import GEMM_INT
 from shared.operators.quantized import GEMM_I8
 from shared.operators.reductions import REDUCE_MAX, REDUCE_MEAN, REDUCE_SUM
 from shared.operators.shape import RESHAPE, TRANSPOSE
@@ -33,6 +34,7 @@ CATALOG: tuple[OperatorSpec, ...] = (
     GEMM_F32,
     GEMM_I8,
     GEMM_I4,
+    GEMM_INT,
     SPMM_CSR,
     SPMM_CSC,
     SPMM_BLOCK,

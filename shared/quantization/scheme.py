@@ -1,26 +1,37 @@
-"""How many bits a weight gets and how many weights share a scale."""
+"""How many bits a weight gets, how many weights share a scale, and whether zero has a code."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from shared.tensors.layouts import Layout
+
+Sharing = int | Literal["row", "tensor"]  # columns of a row that share a scale, or more
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """Symmetric signed integers: value = code × scale, and zero is exactly zero.
+    """value = (code - zero) × scale, and zero is exactly zero.
 
-    `group` columns of a row share one scale; None means the whole row (one output channel). Codes
-    of fewer bits than the layout stores use the middle of its range.
+    Symmetric: codes lie evenly around zero. Asymmetric: they cover just what a group holds, and
+    every group has a zero of its own. `group` columns of a row share one scale; None means the
+    whole row (one output channel), or with `per_tensor` all rows.
     """
 
     layout: Layout
     bits: int
     group: int | None
+    symmetric: bool = True
+    per_tensor: bool = False
 
     @property
     def top(self) -> int:
-        """The largest code. The smallest is its negative, so -2**(bits - 1) is never produced."""
+        """The largest symmetric code. The smallest is its negative: -2**(bits - 1) is not made."""
         return (1 << (self.bits - 1)) - 1
+
+    @property
+    def steps(self) -> int:
+        """Steps from the smallest code to the largest."""
+        return 2 * self.top if self.symmetric else (1 << self.bits) - 1
 
     def columns_per_scale(self, cols: int) -> int:
         """Columns that share a scale in rows of `cols` columns.
@@ -49,25 +60,31 @@ class Scheme:
 INT8_PER_CHANNEL = Scheme(Layout.INT8_CHANNEL, bits=8, group=None)
 
 
-def of(bits: int, group: int | None) -> Scheme:
-    """The scheme of so many bits: up to four in nibbles by group, more in bytes by channel.
+def of(bits: int, sharing: Sharing | None = "row", *, symmetric: bool = True) -> Scheme:
+    """The scheme of so many bits, in the layout that is fastest to multiply by.
+
+    Bytes for 8 bits with a scale per row, nibbles for 4 bits by group or row, both symmetric; a
+    stream of bits with a zero per scale for everything else.
 
     Args:
         bits: 2..8.
-        group: columns per scale, or None for one scale per row; over four bits always None.
+        sharing: columns of a row that share a scale, the whole "row" (also None), or the "tensor".
+        symmetric: whether codes lie evenly around zero.
 
     Raises:
-        ValueError: bits out of range, a group that is not positive, or groups of over four bits.
+        ValueError: bits out of range, or a group that is not positive.
     """
     if not 2 <= bits <= 8:
         raise ValueError(f"codes have 2 to 8 bits, got {bits}")
-    if group is not None and group < 1:
-        raise ValueError(f"a group has at least one column, got {group}")
-    if bits <= 4:
-        return Scheme(Layout.INT4_GROUP, bits, group)
-    if group is not None:
-        raise ValueError(f"codes of {bits} bits have one scale per row; groups are for 2 to 4 bits")
-    return Scheme(Layout.INT8_CHANNEL, bits, None)
+    if isinstance(sharing, int) and sharing < 1:
+        raise ValueError(f"a group has at least one column, got {sharing}")
+    group = sharing if isinstance(sharing, int) else None
+    if symmetric and sharing != "tensor":
+        if bits == 8 and group is None:
+            return INT8_PER_CHANNEL
+        if bits == 4:
+            return Scheme(Layout.INT4_GROUP, bits, group)
+    return Scheme(Layout.INT_GROUP, bits, group, symmetric, per_tensor=sharing == "tensor")
 
 
 def int4_per_group(group: int) -> Scheme:
@@ -76,6 +93,4 @@ def int4_per_group(group: int) -> Scheme:
     Raises:
         ValueError: the group is not positive.
     """
-    if group < 1:
-        raise ValueError(f"a group has at least one column, got {group}")
-    return Scheme(Layout.INT4_GROUP, bits=4, group=group)
+    return of(4, group)

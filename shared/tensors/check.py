@@ -58,6 +58,27 @@ def _int4_group(held: Tensor) -> None:
         raise ValueError(f"scale must be ({rows}, groups that divide {cols}), got {scale.shape}")
 
 
+def _int_group(held: Tensor) -> None:
+    rows, cols = _quantized(held, Dtype.U8)
+    require_dtype("bits", held.parts["bits"], Dtype.U8)
+    require_shape("bits", held.parts["bits"], (1,))
+    bits = int(held.parts["bits"][0])
+    if not 2 <= bits <= 8:
+        raise ValueError(f"codes have 2 to 8 bits, got {bits}")
+    require_shape("codes", held.parts["codes"], (rows, -(-cols * bits // 8)))
+    scale, zero = held.parts["scale"], held.parts["zero"]
+    groups = scale.shape[1] if scale.ndim == 2 else 0
+    if scale.shape not in {(rows, groups), (1, groups)}:
+        raise ValueError(f"scale must be ({rows} or 1, groups), got {scale.shape}")
+    if cols and (not groups or cols % groups):
+        raise ValueError(f"scale has {groups} groups, which do not divide {cols} columns")
+    require_dtype("zero", zero, Dtype.U8)
+    if zero.shape not in {scale.shape, (1, 1)}:
+        raise ValueError(f"zero must have shape {scale.shape} or (1, 1), got {zero.shape}")
+    if zero.size and int(zero.view(np.uint8).max()) >> bits:
+        raise ValueError(f"zero must be a code of {bits} bits, got {zero.view(np.uint8).max()}")
+
+
 def _quantized(held: Tensor, codes: Dtype) -> tuple[int, int]:
     require_dtype("codes", held.parts["codes"], codes)
     if held.dtype is not Dtype.F32:
@@ -85,5 +106,6 @@ _CHECKS: dict[Layout, Callable[[Tensor], None]] = {
     Layout.DENSE: _dense,
     Layout.INT8_CHANNEL: _int8_channel,
     Layout.INT4_GROUP: _int4_group,
+    Layout.INT_GROUP: _int_group,
     Layout.SPIKE_BITS: _spike_bits,
 }

@@ -23,6 +23,7 @@ class Layout(StrEnum):
     NM = "nm"
     INT8_CHANNEL = "int8_channel"
     INT4_GROUP = "int4_group"
+    INT_GROUP = "int_group"
     SPIKE_BITS = "spike_bits"
 
 
@@ -46,6 +47,9 @@ PARTS: dict[Layout, tuple[str, ...]] = {
     Layout.NM: ("pattern", "positions", "values"),
     Layout.INT8_CHANNEL: ("codes", "scale"),  # (rows, cols) i8, (rows, 1) f32
     Layout.INT4_GROUP: ("codes", "scale"),  # (rows, cols / 2) u8, (rows, cols / group) f32
+    # (1,) u8: 2 to 8; (rows, ceil(cols bits / 8)) u8, code i of a row from bit i * bits on, lowest
+    # first; (rows or 1, groups) f32; of the same shape or (1, 1), u8: what stands for zero
+    Layout.INT_GROUP: ("bits", "codes", "scale", "zero"),
     Layout.SPIKE_BITS: ("words",),  # (..., ceil(n / 32)) u32, bit i of word w is neuron 32 w + i
 }
 SPARSE = frozenset({Layout.CSR, Layout.CSC, Layout.BLOCK, Layout.SELL, Layout.BITMASK, Layout.NM})
@@ -85,9 +89,9 @@ class TensorType:
 class Tensor:
     """A layout and the arrays that it names. `dtype` is the element type a reader sees.
 
-    For INT8_CHANNEL and INT4_GROUP that is F32: the value of an element is code × scale. For the
-    sparse layouts `dtype` says how values are stored: F32, F16, or I8, where again an element is
-    code × scale.
+    For INT8_CHANNEL and INT4_GROUP that is F32: the value of an element is code × scale; for
+    INT_GROUP, whose codes have no sign, (code - zero) × scale. For the sparse layouts `dtype` says
+    how values are stored: F32, F16, or I8, where again an element is code × scale.
     """
 
     layout: Layout
@@ -134,7 +138,7 @@ def described(
     """The type of a tensor of whose parts only the bytes and the stored elements are known."""
     if layout in SPARSE:
         return TensorType(layout, dtype, shape, stored, nbytes)
-    sized = layout is Layout.INT4_GROUP
+    sized = layout in (Layout.INT4_GROUP, Layout.INT_GROUP)
     return TensorType(layout, dtype, shape, None, nbytes if sized else None)
 
 

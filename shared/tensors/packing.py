@@ -1,4 +1,4 @@
-"""Bits inside words: two signed 4-bit codes per byte, and 32 spikes per word."""
+"""Bits inside words: two signed 4-bit codes per byte, streams of bits, and 32 spikes per word."""
 
 import numpy as np
 
@@ -75,6 +75,48 @@ def split_places(packed: U8, cols: int) -> U8:
         ValueError: `packed` has not the width that `cols` needs.
     """
     return split_nibbles(packed, cols).view(np.uint8) & np.uint8(0xF)
+
+
+def join_bits(codes: U8, bits: int) -> U8:
+    """Pack codes without a sign one behind the other; every row begins with a byte of its own.
+
+    Args:
+        codes: (..., cols) uint8, each below 2**bits.
+        bits: of a code, 1 to 8.
+
+    Returns:
+        (..., ceil(cols bits / 8)) uint8: code i from bit i * bits on, its lowest bit first; the
+        bits after the last code are zero.
+
+    Raises:
+        ValueError: a code does not fit.
+    """
+    if codes.size and int(codes.max()) >> bits:
+        raise ValueError(f"{bits}-bit codes are 0..{(1 << bits) - 1}, got {codes.max()}")
+    single = np.unpackbits(codes[..., np.newaxis], axis=-1, count=bits, bitorder="little")
+    stream = single.reshape(*codes.shape[:-1], codes.shape[-1] * bits)
+    return np.packbits(stream, axis=-1, bitorder="little")
+
+
+def split_bits(packed: U8, cols: int, bits: int) -> U8:
+    """Undo `join_bits`.
+
+    Args:
+        packed: (..., ceil(cols bits / 8)) uint8.
+        cols: columns of the result.
+        bits: of a code, 1 to 8.
+
+    Returns:
+        (..., cols) uint8.
+
+    Raises:
+        ValueError: `packed` has not the width that `cols` needs.
+    """
+    _require_width(packed, -(-cols * bits // 8), cols)
+    single = np.unpackbits(packed, axis=-1, count=cols * bits, bitorder="little")
+    return np.packbits(
+        single.reshape(*packed.shape[:-1], cols, bits), axis=-1, bitorder="little"
+    ).reshape(*packed.shape[:-1], cols)
 
 
 def join_spikes(spikes: Array) -> U32:

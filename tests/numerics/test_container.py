@@ -39,12 +39,19 @@ def int8(codes: list[list[int]], scale: list[float]) -> Tensor:
 def every_layout() -> dict[str, Tensor]:
     words = Tensor(Layout.SPIKE_BITS, Dtype.F32, (2, 3), {"words": np.array([[5], [7]], np.uint32)})
     nibbles = {"codes": np.array([[0x21, 0x43]], np.uint8), "scale": np.ones((1, 2), np.float32)}
+    stream = {
+        "bits": np.array([3], np.uint8),
+        "codes": np.array([[0x8D, 0x02]], np.uint8),
+        "scale": np.ones((1, 2), np.float32),
+        "zero": np.array([[4, 3]], np.uint8),
+    }
     return {
         "x": dense(np.arange(6, dtype=np.float32).reshape(2, 3)),
         "half": dense(np.array([0x3F80], np.uint16), Dtype.BF16),
         "weight": csr([0, 1, 1, 3], [2, 0, 3], [1, 2, 3], cols=4),
         "codes": int8([[1, -2], [3, 4]], [0.5, 0.25]),
         "nibbles": Tensor(Layout.INT4_GROUP, Dtype.F32, (1, 4), nibbles),
+        "stream": Tensor(Layout.INT_GROUP, Dtype.F32, (1, 4), stream),
         "spikes": words,
     }
 

@@ -58,6 +58,28 @@ def test_code_of_more_than_four_bits_is_refused(code: int) -> None:
         packing.join_nibbles(np.array([0, code], dtype=np.int8))
 
 
+@given(st.integers(1, 8), st.data())
+def test_streams_split_into_the_codes_that_were_joined(bits: int, data: st.DataObject) -> None:
+    shape = data.draw(arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=40))
+    codes = data.draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, 2**bits - 1)))
+
+    packed = packing.join_bits(codes, bits)
+
+    assert packed.shape == (*shape[:-1], -(-shape[-1] * bits // 8))
+    np.testing.assert_array_equal(packing.split_bits(packed, shape[-1], bits), codes)
+
+
+def test_codes_of_three_bits_lie_one_behind_the_other_lowest_first() -> None:
+    packed = packing.join_bits(np.array([1, 2, 7], np.uint8), 3)
+
+    assert packed.tolist() == [0b11_010_001, 0b1]
+
+
+def test_code_of_more_bits_than_the_stream_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"3-bit codes are 0\.\.7, got 8"):
+        packing.join_bits(np.array([0, 8], dtype=np.uint8), 3)
+
+
 def test_width_that_does_not_fit_the_count_is_refused() -> None:
     with pytest.raises(ValueError, match="5 elements need 3 packed columns, got shape"):
         packing.split_nibbles(np.zeros((2, 2), np.uint8), 5)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shared.quantization import affine
+from shared.quantization import scheme as schemes
 from shared.quantization.scheme import INT8_PER_CHANNEL, Scheme, int4_per_group
 from shared.tensors import check
 from shared.tensors.dtypes import F32
@@ -18,7 +19,12 @@ WEIGHTS = arrays.arrays(
     elements=st.floats(-1e6, 1e6, width=32)
     | st.floats(width=32, allow_nan=False, allow_infinity=False),  # subnormal to largest
 )
-SCHEMES = st.sampled_from([INT8_PER_CHANNEL, int4_per_group(4), int4_per_group(2)])
+SYMMETRIC = [INT8_PER_CHANNEL, int4_per_group(4), int4_per_group(2)]
+SYMMETRIC += [schemes.of(3, 4), schemes.of(7), schemes.of(8, 2), schemes.of(5, "tensor")]
+ASYMMETRIC = [
+    schemes.of(bits, sharing, symmetric=False)
+    for bits, sharing in ((2, 4), (4, 4), (5, "row"), (8, 2), (8, "tensor"))
+]
 
 
 def test_a_row_is_rounded_half_to_even_in_steps_of_its_largest_over_127() -> None:
@@ -43,38 +49,105 @@ def test_every_group_of_four_bits_has_its_own_step() -> None:
     assert affine.dequantize(tensor).tolist() == [[7, -1, 14, 4]]
 
 
-@given(WEIGHTS, SCHEMES)
+@given(WEIGHTS, st.sampled_from(SYMMETRIC + ASYMMETRIC))
 def test_no_weight_moves_by_more_than_half_a_step(weight: F32, scheme: Scheme) -> None:
     tensor = check.tensor(affine.quantize(weight, scheme))
 
     moved = np.abs(weight.astype(np.float64) - affine.dequantize(tensor))
-    scale = affine.scales(weight, scheme).astype(np.float64)
-    bound = np.repeat(scale, weight.shape[1] // max(scale.shape[1], 1), axis=1) / 2
-    rounding = np.finfo(np.float32).eps * np.abs(weight)  # of code × scale
+    scale = affine.grid(weight, scheme).scale.astype(np.float64)
+    bound = affine.spread(scale, weight.shape) / 2
+    largest = np.abs(weight).max(initial=0) if not scheme.symmetric else np.abs(weight)
+    rounding = np.finfo(np.float32).eps * largest * 2  # of the scale, and of step × scale
     assert (moved <= bound + rounding).all()
 
 
-@given(WEIGHTS, SCHEMES)
+@given(WEIGHTS, st.sampled_from(SYMMETRIC))
 def test_codes_are_symmetric_and_the_largest_weight_gets_the_top_code(
     weight: F32, scheme: Scheme
 ) -> None:
-    codes = affine.codes(affine.quantize(weight, scheme))
-    mirrored = affine.codes(affine.quantize(-weight, scheme))
+    steps = affine.steps(affine.quantize(weight, scheme))
+    mirrored = affine.steps(affine.quantize(-weight, scheme))
 
-    np.testing.assert_array_equal(codes, -mirrored)
-    assert np.abs(codes).max(initial=0) <= scheme.top
+    np.testing.assert_array_equal(steps, -mirrored)
+    assert np.abs(steps).max(initial=0) <= scheme.top
 
 
-@given(WEIGHTS, SCHEMES)
+@given(WEIGHTS, st.sampled_from(SYMMETRIC))
 def test_quantizing_again_what_was_quantized_changes_no_code(weight: F32, scheme: Scheme) -> None:
     tensor = affine.quantize(weight, scheme)
 
     again = affine.quantize(affine.dequantize(tensor), scheme)
 
-    np.testing.assert_array_equal(affine.codes(again), affine.codes(tensor))
+    np.testing.assert_array_equal(affine.steps(again), affine.steps(tensor))
 
 
-@pytest.mark.parametrize("scheme", [INT8_PER_CHANNEL, int4_per_group(1)], ids=lambda s: s.layout)
+@given(WEIGHTS, st.sampled_from(ASYMMETRIC))
+def test_given_the_same_grid_what_was_quantized_stays(weight: F32, scheme: Scheme) -> None:
+    grid = affine.grid(weight, scheme)
+    tensor = affine.with_grid(weight, grid, scheme)
+
+    again = affine.with_grid(affine.dequantize(tensor), grid, scheme)
+
+    np.testing.assert_array_equal(affine.steps(again), affine.steps(tensor))
+
+
+@given(WEIGHTS, st.sampled_from(SYMMETRIC + ASYMMETRIC))
+def test_zero_stays_exactly_zero(weight: F32, scheme: Scheme) -> None:
+    values = affine.dequantize(affine.quantize(weight, scheme))
+
+    assert not values[weight == 0].any()
+
+
+def test_asymmetric_codes_cover_just_what_a_group_holds() -> None:
+    # -1 to 2 in three steps of 1: zero is code 1; 0.5 is half a step and goes to the even one, 0
+    weight = np.array([[-1, 2, 0.5, 0]], dtype=np.float32)
+
+    tensor = affine.quantize(weight, schemes.of(2, symmetric=False))
+
+    assert tensor.parts["scale"].tolist() == [[1]]
+    assert tensor.parts["zero"].tolist() == [[1]]
+    assert affine.unsigned(tensor).tolist() == [[0, 3, 1, 1]]
+    assert tensor.parts["codes"].tolist() == [[0b01_01_11_00]]  # the first code lowest
+    assert affine.dequantize(tensor).tolist() == [[-1, 2, 0, 0]]
+
+
+def test_codes_of_weights_above_zero_lose_nothing_to_a_sign() -> None:
+    weight = np.linspace(0, 1, 256, dtype=np.float32)[np.newaxis]
+
+    even, skewed = (
+        np.abs(affine.dequantize(affine.quantize(weight, scheme)) - weight).max()
+        for scheme in (schemes.of(4), schemes.of(4, symmetric=False))
+    )
+
+    assert skewed < even / 2  # 15 steps in place of 7
+
+
+def test_one_scale_may_stand_for_a_whole_tensor() -> None:
+    weight = np.array([[127, -64], [1, 0]], dtype=np.float32)
+
+    tensor = check.tensor(affine.quantize(weight, schemes.of(8, "tensor")))
+
+    assert tensor.parts["scale"].tolist() == [[1]]
+    assert tensor.nbytes == 4 + 4 + 1 + 1  # codes, the scale, its zero, the number of bits
+    assert affine.steps(tensor).tolist() == [[127, -64], [1, 0]]
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_weight_takes_as_many_bits_as_it_is_given(bits: int) -> None:
+    weight = np.ones((16, 256), dtype=np.float32)
+
+    tensor = affine.quantize(weight, schemes.of(bits))
+
+    codes = tensor.parts["codes"].nbytes
+    assert codes == 16 * 256 * bits / 8
+    assert tensor.nbytes <= codes + 16 * 4 + 2
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [INT8_PER_CHANNEL, int4_per_group(1), schemes.of(3, symmetric=False)],
+    ids=lambda s: s.layout,
+)
 def test_the_largest_floats_do_not_become_infinite(scheme: Scheme) -> None:
     bits = np.finfo(np.float32).max.view(np.uint32) - np.arange(5000, dtype=np.uint32)
     weight = bits.view(np.float32).reshape(-1, 1)  # the 5000 largest, each a row of its own
@@ -128,9 +201,25 @@ def test_a_dense_tensor_has_no_codes() -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "layout", "top"),
-    [(INT8_PER_CHANNEL, Layout.INT8_CHANNEL, 127), (int4_per_group(32), Layout.INT4_GROUP, 7)],
+    [
+        (schemes.of(8), Layout.INT8_CHANNEL, 127),
+        (schemes.of(4, 32), Layout.INT4_GROUP, 7),
+        (schemes.of(4, None), Layout.INT4_GROUP, 7),
+        (schemes.of(8, 64), Layout.INT_GROUP, 127),
+        (schemes.of(3, 32), Layout.INT_GROUP, 3),
+        (schemes.of(8, "tensor"), Layout.INT_GROUP, 127),
+    ],
 )
 def test_scheme_knows_its_layout_and_its_largest_code(
     scheme: Scheme, layout: Layout, top: int
 ) -> None:
     assert (scheme.layout, scheme.top) == (layout, top)
+
+
+def test_weights_from_the_smallest_to_the_largest_float_do_not_overflow() -> None:
+    weight = np.array([[-1, 1], [-1, 0], [-1, 0.3]], np.float32) * np.finfo(np.float32).max
+
+    values = affine.dequantize(affine.quantize(weight, schemes.of(8, symmetric=False)))
+
+    assert np.isfinite(values).all()
+    np.testing.assert_allclose(values, weight, rtol=0.01)

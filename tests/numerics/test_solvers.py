@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shared.quantization import adaptive, affine, corrections, scheme
 from shared.quantization.adaptive import Option
+from shared.quantization.scheme import Scheme
 from shared.quantization.solvers import awq, gptq, hqq
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout
@@ -30,12 +31,15 @@ def gram(x: F32) -> np.ndarray:
     return wide.T @ wide
 
 
-@given(st.integers(0, 1000), st.booleans(), st.sampled_from([2, 3, 4, 8]))
+SCHEMES = [scheme.of(2, 8), scheme.of(3, 8), scheme.of(4, 8), scheme.of(8), scheme.of(4, "tensor")]
+SCHEMES += [scheme.of(bits, 8, symmetric=False) for bits in (2, 4, 8)]
+
+
+@given(st.integers(0, 1000), st.booleans(), st.sampled_from(SCHEMES))
 def test_gptq_is_never_worse_than_rounding_to_nearest(
-    seed: int, act_order: bool, bits: int
+    seed: int, act_order: bool, chosen: Scheme
 ) -> None:
     weight, x = layer(seed)
-    chosen = scheme.of(bits, 8 if bits <= 4 else None)
 
     found = gptq.quantize(weight, gram(x), chosen, act_order=act_order)
 
@@ -121,20 +125,31 @@ def test_scaling_helps_where_few_inputs_are_large() -> None:
     assert awq.search(weight, gram(x), len(x), INT4).exponent > 0
 
 
-@given(st.integers(0, 1000))
-def test_fitted_scales_have_no_larger_error_of_their_norm(seed: int) -> None:
+@given(st.integers(0, 1000), st.sampled_from(SCHEMES))
+def test_fitted_scales_and_zeros_have_no_larger_error_of_their_norm(
+    seed: int, chosen: Scheme
+) -> None:
     weight, _ = layer(seed)
     weight[:, ::7] *= 8  # outliers
 
-    found = hqq.quantize(weight, INT4)
+    found = hqq.quantize(weight, chosen)
 
-    nearest = affine.quantize(weight, INT4)
+    nearest = affine.quantize(weight, chosen)
     assert hqq._error(weight, found) <= hqq._error(weight, nearest)
 
 
 def test_fitted_scales_pay_on_heavy_tails() -> None:
     weight = np.random.default_rng(2).standard_t(3, (32, 256)).astype(np.float32)
     chosen = scheme.int4_per_group(64)
+
+    found, nearest = hqq.quantize(weight, chosen), affine.quantize(weight, chosen)
+
+    assert hqq._error(weight, found) < 0.97 * hqq._error(weight, nearest)
+
+
+def test_a_fitted_zero_pays_where_one_tail_is_heavier() -> None:
+    weight = np.random.default_rng(2).gumbel(size=(32, 256)).astype(np.float32)
+    chosen = scheme.of(3, 64, symmetric=False)
 
     found, nearest = hqq.quantize(weight, chosen), affine.quantize(weight, chosen)
 

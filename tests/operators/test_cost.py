@@ -43,6 +43,13 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         48,
         86,
     ),
+    (
+        "gemm_int",
+        {"x": dense(2, 3), "weight": TensorType(Layout.INT_GROUP, F32, (4, 3), None, 30)},
+        {},
+        48,
+        86,
+    ),
     # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
     (
         "spmm_csr",

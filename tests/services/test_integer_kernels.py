@@ -15,8 +15,8 @@ from services.cpu_worker.engine import Engine
 from services.cpu_worker.integer import plain_weight
 from services.cpu_worker.integer.weight import Grouped, Quantized, Summing
 from shared.operators import int4
-from shared.quantization import affine
-from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
+from shared.quantization import affine, scheme
+from shared.quantization.scheme import INT8_PER_CHANNEL, Sharing, int4_per_group
 from shared.tensors.dtypes import F32, I8
 from shared.tensors.layouts import Tensor
 
@@ -66,9 +66,7 @@ def require_octets(made: Quantized, weight: Tensor, x: I8) -> None:
 
 
 def exact(weight: Tensor) -> np.ndarray:
-    scale = weight.parts["scale"].astype(np.float64)
-    spread = np.repeat(scale, weight.shape[1] // max(scale.shape[1], 1), axis=1)
-    return affine.codes(weight) * spread
+    return affine.steps(weight) * affine.sizes(weight).astype(np.float64)
 
 
 @pytest.mark.parametrize("n", ROWS_OF_X)
@@ -105,6 +103,19 @@ def test_groups_of_every_size(
     for n in (1, 4, 6, 50):
         require_product(made, weight, rng.standard_normal((n, cols), dtype=np.float32))
         require_octets(made, weight, rng.integers(-127, 128, (n, cols), dtype=np.int8))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize(("sharing", "cols"), [(32, 96), (128, 384), (15, 75), ("tensor", 64)])
+def test_codes_of_any_bits_with_zeros_anywhere_are_right(
+    bits: int, sharing: Sharing, cols: int, shared: Engine, rng: np.random.Generator
+) -> None:
+    values = _values(rng, 37, cols) + np.float32(0.5 / np.sqrt(cols))
+    weight = affine.quantize(values, scheme.of(bits, sharing, symmetric=False))
+    for made in (shared.quantized(weight), plain_weight.prepare(weight)):
+        for n in (1, 4, 6, 50):
+            require_product(made, weight, rng.standard_normal((n, cols), dtype=np.float32))
+            require_octets(made, weight, rng.integers(-127, 128, (n, cols), dtype=np.int8))
 
 
 @pytest.mark.parametrize("n", [1, 5])

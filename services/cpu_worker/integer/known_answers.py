@@ -12,7 +12,7 @@ import numpy.typing as npt
 from services.cpu_worker.integer import digits, panels, plain_weight, simd_weight
 from services.cpu_worker.integer.weight import Grouped, Summing
 from shared.operators import int4
-from shared.quantization import affine
+from shared.quantization import affine, scheme
 from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
 from shared.tensors.dtypes import F32, I8
 from shared.tensors.layouts import Tensor
@@ -71,6 +71,9 @@ def _weights(rng: np.random.Generator) -> Iterator[Tensor]:
     yield affine.quantize(_values(rng, 300), INT8_PER_CHANNEL)
     for cols, group in ((160, 32), (256, 128), (75, 75)):
         yield affine.quantize(_values(rng, cols), int4_per_group(group))
+        yield affine.quantize(_values(rng, cols), scheme.of(4, group, symmetric=False))
+    yield affine.quantize(_values(rng, 300), scheme.of(5, 100, symmetric=False))
+    yield affine.quantize(_values(rng, 300), scheme.of(8, "tensor"))
 
 
 def _values(rng: np.random.Generator, cols: int) -> F32:

@@ -99,6 +99,8 @@ class Nibbles(Grouped):
 
     def multiply_octets(self, x: I8) -> F32:
         """See `weight.Grouped`."""
+        if self.matrix[2].size:  # the kernel knows 8 for zero alone
+            return self.stream.multiply_octets(x)
         n, high = x.shape[0], panels.side(x.shape[0])
         made: F32 = np.empty((-(-n // high) * high, self.matrix[3]), dtype=np.float32)
         panel, y = panels.halves(x, high), made.reshape(-1)
@@ -147,15 +149,16 @@ def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
     bits = 4 if signed else int(tensor.parts["bits"][0])
     codes = line(tensor.parts["codes"].view(np.uint8))
     scale = _of_rows(tensor.parts["scale"].view(np.float32), rows)
-    zero = np.uint8(8) if signed else _of_rows(tensor.parts["zero"].view(np.uint8), rows)
+    zero = np.uint8(8) if signed else tensor.parts["zero"].view(np.uint8)
     group = cols // max(scale.shape[1], 1)
     flip = np.int32(8 if signed else 0)
-    zeros = line(np.broadcast_to(zero, scale.shape))
+    zero = np.broadcast_to(zero, scale.shape)
+    zeros = line(zero)
     stream = Stream((codes, line(scale), zeros, rows, cols, bits, flip), bounds)
     if bits != 4 or not cols or group % 32:
         return stream
     blocks = line(_of_blocks(scale, cols))
-    zeros = NO_ZERO if signed else line(_of_blocks(np.asarray(zero), cols))
+    zeros = NO_ZERO if signed else line(_of_blocks(zero, cols))
     held = (codes, blocks, zeros, rows, cols, SIGNS if signed else PLAIN)
     return Nibbles(held, stream, bounds)
 

@@ -6,6 +6,7 @@ from services.gpu_worker import nibbles
 from services.gpu_worker.laid_out import CODE_PITCH, pitch
 from services.gpu_worker.launch import blocks
 from services.gpu_worker.launch.call import Call
+from services.gpu_worker.resident import Part
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
@@ -59,7 +60,7 @@ def gemm_i4(call: Call) -> None:
     if call.attributes["x_bits"] == 8:
         _bytes(call, sizes, (*_rounded(call, cut), *weight, call.output("y")))
     else:
-        _floats(call, sizes, (_spread(call, cut), *weight, call.output("y")))
+        _floats(call, sizes, (_spread(call, cut, call.buffer("x")), *weight, call.output("y")))
 
 
 def _floats(call: Call, sizes: tuple[int, ...], buffers: tuple[cl.Buffer | None, ...]) -> None:
@@ -88,10 +89,42 @@ def _bytes(call: Call, sizes: tuple[int, ...], buffers: tuple[cl.Buffer | None, 
     kernel.launch(blocks.items(tuning, xrows, n, m, wrows), *sizes, *buffers)
 
 
-def _spread(call: Call, cut: nibbles.Cut) -> cl.Buffer | None:
+def gemm_int(call: Call) -> None:
+    """Tiles or blocks as for gemm_i8; `x_bits` 8 as there too."""
+    (n, k), (m, _) = call.inputs["x"].shape, call.inputs["weight"].shape
+    weight = call.inputs["weight"].parts
+    cut = nibbles.Cut(k, weight["scale"].shape[1])
+    if n * m == 0:
+        call.output("y")
+        return
+    rounded = call.attributes["x_bits"] == 8 and k
+    buffers = (
+        _spread(call, cut, _as_bytes(call) if rounded else call.buffer("x")),
+        *(call.buffer("weight", part) for part in ("codes", "scale", "zero")),
+        call.buffer("bias"),
+        call.output("y"),
+    )
+    sizes = (n, m, cut.steps, cut.shift, call.relu, *_widths(weight["scale"], weight["zero"]))
+    bits: dict[str, int | str] = {"BITS": weight["codes"].shape[1] // cut.steps} if k else {}
+    tuning, programs = call.gpu.tuning, call.gpu.programs
+    if tuning.tile_from is not None and n >= tuning.tile_from:
+        kernel = programs.kernel("gemm_int", bits)
+        kernel.launch(blocks.tile_items(kernel, m), *sizes, *buffers, rows=blocks.tile_rows(n))
+        return
+    xrows = blocks.xrows(tuning.code_xrows, n)
+    kernel = programs.kernel("gemm_int", blocks.defines(tuning, xrows) | bits, "gemm_int_rows")
+    kernel.launch(blocks.items(tuning, xrows, n, m), *sizes, *buffers)
+
+
+def _widths(scale: Part, zero: Part) -> tuple[int, int, int]:
+    """From one row of scales to the next, of zeros, and from one group's zero to the next."""
+    (rows, groups), (zero_rows, zeros) = scale.shape, zero.shape
+    return (groups if rows > 1 else 0, zeros if zero_rows > 1 else 0, int(zeros > 1))
+
+
+def _spread(call: Call, cut: nibbles.Cut, x: cl.Buffer | None) -> cl.Buffer | None:
     """x with every group of columns filled up to whole steps; x itself where they are whole."""
     n, k = call.inputs["x"].shape
-    x = call.buffer("x")
     if cut.whole:
         return x
     columns = cut.steps * nibbles.STEP

@@ -17,6 +17,7 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "gemm_f32": dense.gemm_f32,
     "gemm_i8": quantized.gemm_i8,
     "gemm_i4": quantized.gemm_i4,
+    "gemm_int": quantized.gemm_int,
     "spmm_csr": sparse.spmm_csr,
     "spmm_csc": sparse.spmm_csc,
     "spmm_block": sparse.spmm_block,

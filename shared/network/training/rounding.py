@@ -18,6 +18,7 @@ from shared.network.training import optimisers
 from shared.network.training.plan import RoundingPlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.quantization import affine, scheme
+from shared.quantization.affine import Grid
 from shared.quantization.scheme import Scheme
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor, dense
@@ -125,7 +126,7 @@ def finished(state: TrainState, plan: TrainPlan) -> Network:
 
 
 def _codes(state: TrainState, name: str, chosen: Scheme) -> Tensor:
-    return affine.with_scale(_array(state.network, name), state.slots[name][SIZE], chosen)
+    return affine.with_grid(_array(state.network, name), Grid(state.slots[name][SIZE]), chosen)
 
 
 def _first_step(plan: RoundingPlan, total: int) -> int:

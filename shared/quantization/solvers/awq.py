@@ -36,7 +36,7 @@ def search(weight: F32, gram: F64, rows: int, scheme: Scheme) -> Scaled:
         scheme: decides layout and scales.
 
     Raises:
-        ValueError: as `affine.scales`, or the Gram matrix has another shape or is not finite.
+        ValueError: as `affine.grid`, or the Gram matrix has another shape or is not finite.
     """
     cols = weight.shape[1]
     if gram.shape != (cols, cols) or not np.isfinite(gram).all():

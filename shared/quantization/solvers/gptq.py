@@ -6,17 +6,21 @@ those of rounding to nearest, fixed before the first column (static groups), so 
 permutation in what is stored.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
 from shared.quantization import affine
+from shared.quantization.affine import Grid
 from shared.quantization.scheme import Scheme
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor
 
 BLOCK = 128  # columns whose updates to the rest are applied together
 F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 
 
 def quantize(
@@ -36,22 +40,19 @@ def quantize(
         inputs.
 
     Raises:
-        ValueError: as `affine.scales`; or the Gram matrix has another shape, is not finite, or the
+        ValueError: as `affine.grid`; or the Gram matrix has another shape, is not finite, or the
             damping is not positive.
     """
-    nearest = affine.quantize(weight, scheme)
+    grid = affine.grid(weight, scheme)
+    nearest = affine.with_grid(weight, grid, scheme)
     _require(weight, gram, damping)
     if not weight.size or not gram.any():
         return nearest
-    steps = affine.sizes(nearest)
     order = np.argsort(-np.diag(gram), kind="stable") if act_order else np.arange(len(gram))
-    wide, sizes = weight.astype(np.float64)[:, order], steps.astype(np.float64)[:, order]
-    codes = np.empty(weight.shape)
-    codes[:, order] = _rounded(
-        wide, sizes, _factor(gram[np.ix_(order, order)], damping), scheme.top
-    )
-    scale = nearest.parts["scale"].view(np.float32)
-    found = affine.with_codes(codes.astype(np.int8), scale, scheme.layout)
+    lines = _lines(weight, grid, scheme, order)
+    steps = np.empty(weight.shape, np.int16)
+    steps[:, order] = _rounded(lines, _factor(gram[np.ix_(order, order)], damping))
+    found = affine.with_steps(steps, grid, scheme)
     better = loss(weight, found, gram) <= loss(weight, nearest, gram)
     return found if better else nearest
 
@@ -72,20 +73,37 @@ def _factor(gram: F64, damping: float) -> F64:
     return np.asarray(linalg.cholesky(inverse, lower=False))
 
 
-def _rounded(wide: F64, sizes: F64, factor: F64, top: int) -> F64:
-    """Codes of all columns in order; `wide` is used up."""
+class _Lines(NamedTuple):
+    """A weight in the order of its columns, and for every element its step and its bounds."""
+
+    wide: F64
+    size: F64
+    low: F64
+    high: F64
+
+
+def _lines(weight: F32, grid: Grid, scheme: Scheme, order: I64) -> _Lines:
+    numbers = (grid.scale.astype(np.float64), *grid.bounds(scheme))
+    size, low, high = (affine.spread(one, weight.shape)[:, order] for one in numbers)
+    return _Lines(weight.astype(np.float64)[:, order], size, low, high)
+
+
+def _rounded(lines: _Lines, factor: F64) -> F64:
+    """Steps of all columns in order; the weight is used up."""
+    wide, size, low, high = lines
     cols = wide.shape[1]
-    codes = np.empty_like(wide)
+    steps = np.empty_like(wide)
     for first in range(0, cols, BLOCK):
         last = min(first + BLOCK, cols)
         errors = np.empty((wide.shape[0], last - first))
         for col in range(first, last):
-            codes[:, col] = np.clip(np.rint(wide[:, col] / sizes[:, col]), -top, top)
-            off = (wide[:, col] - codes[:, col] * sizes[:, col]) / factor[col, col]
+            nearest = np.rint(wide[:, col] / size[:, col])
+            steps[:, col] = np.clip(nearest, low[:, col], high[:, col])
+            off = (wide[:, col] - steps[:, col] * size[:, col]) / factor[col, col]
             wide[:, col:last] -= np.outer(off, factor[col, col:last])
             errors[:, col - first] = off
         wide[:, last:] -= errors @ factor[first:last, last:]
-    return codes
+    return steps
 
 
 def _require(weight: F32, gram: F64, damping: float) -> None:

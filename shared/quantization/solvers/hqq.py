@@ -1,13 +1,15 @@
-"""HQQ without a zero point: scales that fit most weights and let outliers be wrong; needs no data.
+"""HQQ: codes that fit most weights and let outliers be wrong; needs no data.
 
 Source: Badri & Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Models": the
 error is split into a sparse part, found by shrinking (their eq. 5), and a rest that is minimised in
-closed form. There the zero point is solved for; symmetric codes have none, so the scale is.
+closed form. There the zero point is solved for and may lie between codes. Here it is a code, so
+the scale is solved for too; symmetric codes have the scale alone.
 """
 
 import numpy as np
 
 from shared.quantization import affine
+from shared.quantization.affine import Grid
 from shared.quantization.observers import F64
 from shared.quantization.scheme import Scheme
 from shared.tensors.dtypes import F32
@@ -19,7 +21,7 @@ START, GROWTH = 10.0, 1.01  # beta and its growth per round, relative to a step 
 
 
 def quantize(weight: F32, scheme: Scheme) -> Tensor:
-    """Round a weight with scales of least l_p error, p < 1.
+    """Round a weight with scales, or with zeros, of least l_p error, p < 1.
 
     Args:
         weight: (rows, cols) float32, finite.
@@ -29,21 +31,39 @@ def quantize(weight: F32, scheme: Scheme) -> Tensor:
         A tensor of the scheme's layout; rounding to nearest where that has the smaller l_p error.
 
     Raises:
-        ValueError: as `affine.scales`.
+        ValueError: as `affine.grid`.
     """
-    nearest = affine.quantize(weight, scheme)
+    found = affine.grid(weight, scheme)
+    nearest = affine.with_grid(weight, found, scheme)
     if not weight.size:
         return nearest
-    scale = nearest.parts["scale"].astype(np.float64)
-    grouped = weight.astype(np.float64).reshape(len(weight), scale.shape[1], -1)
-    found, beta = scale[:, :, np.newaxis], START
+    grouped = weight.astype(np.float64).reshape(*found.scale.shape, -1)
+    beta = START
     for _ in range(ROUNDS):
-        codes = np.clip(np.rint(grouped / found), -scheme.top, scheme.top)
-        outliers = _shrunk(grouped - codes * found, beta, found)
-        found = _fitted(grouped - outliers, codes, found)
+        found = _better(grouped, found, scheme, beta)
         beta *= GROWTH
-    made = affine.with_scale(weight, found[:, :, 0].astype(np.float32), scheme)
+    made = affine.with_grid(weight, found, scheme)
     return made if _error(weight, made) < _error(weight, nearest) else nearest
+
+
+def _better(grouped: F64, grid: Grid, scheme: Scheme, beta: float) -> Grid:
+    """One round: outliers, then the scale or the zero that suits the rest."""
+    size = grid.scale.astype(np.float64)[:, :, np.newaxis]
+    low, high = (bound[:, :, np.newaxis] for bound in grid.bounds(scheme))
+    steps = np.clip(np.rint(grouped / size), low, high)
+    rest = grouped - _shrunk(grouped - steps * size, beta, size)
+    if grid.zero is None:
+        return Grid(_stored(_scale(rest, steps, size)))
+    codes = steps + grid.zero[:, :, np.newaxis]
+    middle = codes.mean(axis=-1, keepdims=True)
+    fitted = _scale(rest - rest.mean(axis=-1, keepdims=True), codes - middle, size)
+    zero = np.clip(np.rint(middle - rest.mean(axis=-1, keepdims=True) / fitted), 0, scheme.steps)
+    return Grid(_stored(_scale(rest, codes - zero, fitted)), zero[:, :, 0].astype(np.uint8))
+
+
+def _stored(scale: F64) -> F32:
+    """(rows, groups) float32, normal."""
+    return np.maximum(scale[:, :, 0], np.finfo(np.float32).smallest_normal).astype(np.float32)
 
 
 def _shrunk(off: F64, beta: float, size: F64) -> F64:
@@ -54,10 +74,10 @@ def _shrunk(off: F64, beta: float, size: F64) -> F64:
     return kept
 
 
-def _fitted(wanted: F64, codes: F64, size: F64) -> F64:
-    """The scale of least squares for given codes; groups of zeros keep theirs."""
-    power = (codes * codes).sum(axis=-1, keepdims=True)
-    fitted = (wanted * codes).sum(axis=-1, keepdims=True) / np.maximum(power, 1e-30)
+def _scale(wanted: F64, steps: F64, size: F64) -> F64:
+    """The scale of least squares for given steps; groups of zeros keep theirs."""
+    power = (steps * steps).sum(axis=-1, keepdims=True)
+    fitted = (wanted * steps).sum(axis=-1, keepdims=True) / np.maximum(power, 1e-30)
     return np.where((power > 0) & (fitted > 0), fitted, size)
 
 

@@ -15,6 +15,7 @@ def configurations() -> Iterator[Configuration]:
     """Tiles, blocks of every height, and what prepares the activations."""
     yield from gemm_i8()
     yield from gemm_i4()
+    yield from gemm_int()
 
 
 def gemm_i8() -> Iterator[Configuration]:
@@ -47,3 +48,16 @@ def gemm_i4() -> Iterator[Configuration]:
         yield Configuration("gemm_i4", "gemm_i4_bytes_rows", defines, budget, trip)
     for entry in ("gemm_i4_round", "gemm_i4_spread"):
         yield Configuration("gemm_i4", entry, {"ROUND": 1})
+
+
+def gemm_int() -> Iterator[Configuration]:
+    """Codes of 2 to 8 bits; an odd number of them lies across words."""
+    card = tuning.CARD
+    for bits in range(2, 9):
+        yield Configuration("gemm_int", "gemm_int", {"BITS": bits}, TILE)
+        for rows in card.code_xrows:
+            defines = blocks.defines(card, rows) | {"BITS": bits}
+            read = card.wrows * (STEP * bits // 8 + 2 * WORD) + rows * STEP * WORD
+            yield Configuration(
+                "gemm_int", "gemm_int_rows", defines, trip=Trip(card.wrows * STEP, read)
+            )
