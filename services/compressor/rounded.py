@@ -12,7 +12,7 @@ from shared.network.graph import Network
 from shared.quantization import adaptive, affine, corrections, scheme
 from shared.quantization.adaptive import Option
 from shared.quantization.observers import Observed
-from shared.quantization.scheme import Scheme
+from shared.quantization.scheme import Scheme, Sharing
 from shared.quantization.solvers import awq, gptq, hqq
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor, dense
@@ -34,9 +34,10 @@ def apply(stage: Quantize, network: Network, seen: Seen) -> Rounded:
     """Every dense layer in the stage's scheme; a group that does not divide a row is halved.
 
     Raises:
-        ValueError: no dense layer, or bits and group do not go together.
+        ValueError: no dense layer.
     """
-    wanted = scheme.of(stage.bits, stage.group)
+    sharing: Sharing | None = "tensor" if stage.per_tensor else stage.group
+    wanted = scheme.of(stage.bits, sharing, symmetric=stage.symmetric)
     if stage.solver == "awq":
         network = _scaled(network, wanted, seen)
     weights = _weights(network)

@@ -17,6 +17,7 @@ from shared.contracts import v1
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
 from shared.contracts.v1.jobs import JobSubmitted
+from shared.contracts.v1.recipes import Quantize
 from shared.contracts.v1.workers import Heartbeat
 
 HERE = Path(__file__).parent
@@ -158,3 +159,8 @@ def test_a_message_cannot_be_changed() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         beat.free = 0  # type: ignore[misc]  # the point of the test
+
+
+def test_one_scale_for_all_and_one_for_a_group_are_not_asked_for_together() -> None:
+    with pytest.raises(ValueError, match="group 32 one for so many columns: give one of the two"):
+        Quantize(bits=8, group=32, per_tensor=True)

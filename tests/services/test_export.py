@@ -80,7 +80,21 @@ SCHEMES = {
     "int4 groups of 16": (int4_per_group(16), 32),
     "int4 rows": (of(4, None), 32),
     "3 bits, groups of 8": (of(3, 8), 32),
+    "4 bits with zeros, groups of 16": (of(4, 16, symmetric=False), 32),
+    "2 bits with zeros, rows": (of(2, symmetric=False), 32),
+    "8 bits with zeros, groups of 8": (of(8, 8, symmetric=False), 32),
+    "6 bits, rows": (of(6), 32),
+    "8 bits, one scale": (of(8, "tensor"), 32),
+    "4 bits with a zero, one scale, x as bytes": (of(4, "tensor", symmetric=False), 8),
     "int4, x as bytes": (int4_per_group(16), 8),
+}
+
+
+KINDS = {
+    (Layout.INT8_CHANNEL, True): onnx.TensorProto.INT8,
+    (Layout.INT4_GROUP, False): onnx.TensorProto.INT4,
+    (Layout.INT_GROUP, False): onnx.TensorProto.UINT4,
+    (Layout.INT_GROUP, True): onnx.TensorProto.UINT8,
 }
 
 
@@ -96,7 +110,7 @@ def quantized(scheme: Scheme, bits: int) -> Network:
         return network
     steps = tuple(
         replace(step, attributes={**step.attributes, "x_bits": bits})
-        if step.operator == "gemm_i4"
+        if step.operator in ("gemm_i4", "gemm_int")
         else step
         for step in network.steps
     )
@@ -113,8 +127,7 @@ def test_a_quantized_network_keeps_its_integers_and_its_answers(name: str) -> No
     np.testing.assert_allclose(found, ours(network, {"x": dense(X)}), rtol=1e-4, atol=1e-5)
     graph = onnx.load_from_string(data).graph
     kinds = {tensor.data_type for tensor in graph.initializer if tensor.name.endswith("codes")}
-    four = onnx.TensorProto.INT4 if name != "int8" else onnx.TensorProto.INT8
-    assert kinds <= {four}
+    assert kinds == {KINDS[SCHEMES[name][0].layout, SCHEMES[name][0].bits > 4]}
     assert sum(one.op_type == "DequantizeLinear" for one in graph.node) == 2
 
 

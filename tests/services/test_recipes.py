@@ -54,8 +54,12 @@ async def compressed(
     [
         ((Quantize(bits=8),), {"gemm_i8"}, 3.5),
         ((Quantize(bits=4, group=32, solver="gptq", bias_correction=True),), {"gemm_i4"}, 5.5),
-        ((Quantize(bits=3, group=16, solver="hqq"),), {"gemm_i4"}, 4.5),
+        ((Quantize(bits=3, group=16, solver="hqq"),), {"gemm_int"}, 5.0),
         ((Quantize(bits=4, group=32, solver="awq"),), {"gemm_i4"}, 5.5),
+        ((Quantize(bits=8, group=32),), {"gemm_int"}, 3.0),
+        ((Quantize(bits=8, per_tensor=True, symmetric=False),), {"gemm_int"}, 3.5),
+        ((Quantize(bits=4, group=32, symmetric=False, solver="gptq"),), {"gemm_int"}, 5.0),
+        ((Quantize(bits=2, group=16, symmetric=False, activations="dynamic"),), {"gemm_int"}, 5.0),
         ((Equalize(), Quantize(bits=4, group=64)), {"gemm_i4"}, 6.0),
         ((Smooth(alpha=0.4), Quantize(activations="dynamic")), {"gemm_i8"}, 3.5),
         ((Smooth(), Quantize(bits=4, group=32, activations="dynamic")), {"gemm_i4"}, 5.5),
@@ -271,7 +275,6 @@ GPTQ = (Quantize(bits=4, group=32, solver="gptq"),)
         ((Prune(sparsity=0.9, score="snip"),), HELD, InvalidTensor, "needs the tensor 'train_x'"),
         ((Prune(sparsity=0.9, min_rows=1000),), ALL, InvalidNetwork, "no dense layer has 1000"),
         ((LayOut(),), ALL, InvalidNetwork, "no layer is sparse"),
-        ((Quantize(bits=8, group=32),), ALL, InvalidNetwork, "groups are for 2 to 4 bits"),
         ((Quantize(), Quantize()), ALL, InvalidNetwork, "has no dense layer"),
         ((Adapt(share=0.01),), ALL, InvalidNetwork, "smallest that can be reached"),
         (

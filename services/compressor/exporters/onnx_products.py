@@ -1,7 +1,8 @@
 """Products as ONNX nodes. Weights of few bits stay so, behind a DequantizeLinear.
 
 Every product with the batch first is a Gemm with the weight (outputs, inputs): dense, or restored
-from int8 with a scale per output, or from int4 with a scale per block of a row. Not a MatMul: by
+from int8 with a scale per output, or from int4 with a scale per block of a row, or from unsigned
+codes with zeros, of which ONNX knows those of 4 and of 8 bits. Not a MatMul: by
 default ONNX Runtime 1.32 joins that with its DequantizeLinear and rounds x to bytes, so that the
 file would answer otherwise than the network that was measured.
 
@@ -17,7 +18,7 @@ from shared.operators.int4 import TOP
 from shared.operators.spec import Attributes
 from shared.quantization import affine
 from shared.sparse import convert
-from shared.tensors.dtypes import F32
+from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import Layout, Tensor
 
 _SMALLEST_SCALE = np.finfo(np.float32).smallest_normal
@@ -30,7 +31,7 @@ def dense(writer: Writer, step: Step) -> None:
 
 
 def quantized(writer: Writer, step: Step) -> None:
-    """gemm_i8 and gemm_i4."""
+    """gemm_i8, gemm_i4 and gemm_int."""
     weight = writer.network.weights[step.inputs["weight"]]
     x = writer.read(step.inputs["x"])
     if step.attributes.get("x_bits") == 8 and weight.shape[1]:
@@ -76,13 +77,44 @@ def _finished(
 def _dequantized(writer: Writer, name: str, weight: Tensor) -> str:
     """The values of a quantized weight, (outputs, inputs) float32."""
     scale: F32 = weight.parts["scale"].view(np.float32)
-    eight = weight.layout is Layout.INT8_CHANNEL
-    put = writer.constant if eight else writer.nibbles
-    codes = put(f"{name}.codes", affine.codes(weight))
-    whole = scale.shape[1] <= 1
-    sizes = writer.constant(f"{name}.scale", scale.reshape(-1) if whole else scale)
-    layout = {"axis": 0} if whole else {"axis": 1, "block_size": weight.shape[1] // scale.shape[1]}
-    return writer.node("DequantizeLinear", [codes, sizes], f"{name}.values", attributes=layout)
+    numbers: dict[str, Array] = {"codes": _integers(weight), "scale": _shared(scale, weight)}
+    if weight.layout is Layout.INT_GROUP:
+        zero = np.broadcast_to(weight.parts["zero"], scale.shape)
+        numbers["zero"] = _shared(zero, weight)
+    read = [_constant(writer, f"{name}.{part}", held, weight) for part, held in numbers.items()]
+    groups = scale.shape[1]
+    layout = {"axis": 0} if groups <= 1 else {"axis": 1, "block_size": weight.shape[1] // groups}
+    return writer.node("DequantizeLinear", read, f"{name}.values", attributes=layout)
+
+
+def _integers(weight: Tensor) -> Array:
+    """The codes as they are stored, one per element."""
+    signed = weight.layout is not Layout.INT_GROUP
+    return affine.codes(weight) if signed else affine.unsigned(weight)
+
+
+def _shared(numbers: Array, weight: Tensor) -> Array:
+    """Numbers per group as ONNX wants them: of blocks, of rows, or one for all."""
+    if numbers.shape[1] > 1:  # blocks have rows of their own
+        return np.broadcast_to(numbers, (weight.shape[0], numbers.shape[1]))
+    one = numbers.shape[0] == 1 != weight.shape[0]
+    return numbers.reshape(()) if one else numbers.reshape(-1)
+
+
+def _constant(writer: Writer, name: str, held: Array, weight: Tensor) -> str:
+    """A constant of the narrowest type of ONNX that holds the codes; scales are float32."""
+    if held.dtype == np.float32 or _wide(weight):
+        return writer.constant(name, held)
+    if held.dtype == np.int8:
+        return writer.nibbles(name, held.view(np.int8))
+    return writer.unsigned_nibbles(name, held.view(np.uint8))
+
+
+def _wide(weight: Tensor) -> bool:
+    """Whether codes need more than four bits."""
+    if weight.layout is Layout.INT_GROUP:
+        return int(weight.parts["bits"][0]) > 4
+    return weight.layout is Layout.INT8_CHANNEL
 
 
 def _rounded(writer: Writer, step: str, x: str) -> str:

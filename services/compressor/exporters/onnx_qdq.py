@@ -139,6 +139,7 @@ _WRITERS: Mapping[str, Write] = {
     "gemm_f32": onnx_products.dense,
     "gemm_i8": onnx_products.quantized,
     "gemm_i4": onnx_products.quantized,
+    "gemm_int": onnx_products.quantized,
     **{f"spmm_{layout}": onnx_products.sparse for layout in SPARSE},
     "relu": _plain("Relu"),
     "sigmoid": _plain("Sigmoid"),

@@ -9,8 +9,8 @@ from onnx import NodeProto, TensorProto, helper
 from shared.network.graph import Network
 from shared.operators.spec import Attributes
 from shared.tensors import dtypes
-from shared.tensors.dtypes import I8, Array, Dtype
-from shared.tensors.packing import join_nibbles
+from shared.tensors.dtypes import I8, U8, Array, Dtype
+from shared.tensors.packing import join_nibbles, join_places
 
 ELEMENTS: Mapping[Dtype, int] = {
     Dtype.F32: TensorProto.FLOAT,
@@ -94,6 +94,16 @@ class Writer:
         """
         name = self.name(hint)
         self._store(name, TensorProto.INT4, codes.shape, join_nibbles(codes.reshape(-1)))
+        return name
+
+    def unsigned_nibbles(self, hint: str, codes: U8) -> str:
+        """Add a constant of UINT4 and return its name; see `nibbles`.
+
+        Args:
+            codes: any shape, each in 0..15.
+        """
+        name = self.name(hint)
+        self._store(name, TensorProto.UINT4, codes.shape, join_places(codes.reshape(-1)))
         return name
 
     def read(self, value: str) -> str:

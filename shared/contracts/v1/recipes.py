@@ -3,9 +3,9 @@
 A recipe and the rows it reads give the same artifact, bit by bit, once layouts are named.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.contracts.message import Value
 from shared.contracts.v1.training import Training
@@ -50,13 +50,24 @@ class Quantize(Value):
 
     stage: Literal["quantize"] = "quantize"
     bits: int = Field(default=8, ge=2, le=8)
-    group: int | None = Field(default=None, ge=1)  # columns per scale, for 2 to 4 bits
+    group: int | None = Field(default=None, ge=1)  # columns per scale; None: whole rows
+    per_tensor: bool = False  # one scale for all rows
+    symmetric: bool = True  # False: every scale comes with a zero, which hides no bit in a sign
     solver: Literal["nearest", "gptq", "awq", "hqq"] = "nearest"
     act_order: bool = True  # gptq
     damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
     bias_correction: bool = False
     # dynamic: every row of x becomes bytes with a scale of its own; None: x stays float32
     activations: Literal["dynamic"] | None = None
+
+    @model_validator(mode="after")
+    def _one_sharing(self) -> Self:
+        if self.per_tensor and self.group is not None:
+            raise ValueError(
+                f"per_tensor has one scale for all, group {self.group} one for so many columns: "
+                "give one of the two"
+            )
+        return self
 
 
 class Adapt(Value):
