@@ -7,7 +7,7 @@ from importlib import resources
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dense": ("gemm_f32",),
-    "quantized": ("gemm_i8", "gemm_i4", "gemm_int"),
+    "quantized": ("gemm_i8", "gemm_i4", "gemm_int", "gemm_q8"),
     "sparse": (
         "sddmm_csr",
         "spmm_bitmask",
@@ -23,7 +23,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "cast",
         "clip",
         "copy",
+        "dequantize_i8",
         "mul",
+        "quantize_i8",
         "relu",
         "sigmoid",
         "softmax",

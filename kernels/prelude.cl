@@ -1,10 +1,24 @@
-// What the products gemm_f32, gemm_i8 and gemm_i4 share: how y (n, m) is cut, and how x is read.
+// What the dense products share: how y (n, m) is cut, and how x is read.
 // kernels.source puts this text where they include it.
 //
 // Tiles (TILED 1) stage DEPTH columns of x and W in local memory; a work-item owns 4 rows x (4 + 4)
 // columns of y. Blocks (TILED 0) read straight from memory; a block is XROWS x WROWS outputs.
-// The including file defines DEPTH, and, where more than a bias and relu is left to do,
-// FINISH(sum, row, col): write one output if it exists.
+// The including file defines DEPTH; where more than a bias and relu is left to do,
+// FINISH(sum, row, col): write one output if it exists; and INTEGERS 1 if sums are int, not float.
+#ifndef INTEGERS
+#define INTEGERS 0
+#endif
+#if INTEGERS
+typedef int num;
+typedef int4 num4;
+typedef int16 num16;
+#define MORE(sum, a, b) (sum) = mad24((num4)(a), b, sum)  // a multiplication of 32 bits is slow
+#else
+typedef float num;
+typedef float4 num4;
+#define MORE(sum, a, b) (sum) += (a) * (b)
+#endif
+
 #ifndef TILED
 #define TILED 1  // 1 builds the kernel of tiles, 0 the one of blocks, whose name ends in _rows
 #endif
@@ -47,6 +61,7 @@ static void finish(float sum, const int row, const int col, const int n, const i
 #define XPITCH (TILE_ROWS + 4)  // floats from one staged column to the next; + 4 spreads the banks
 #define WPITCH (TILE_COLS + 4)
 
+#if !INTEGERS
 // Four neighbours of one row, zero outside the matrix.
 static float4 fetch(__global const float* matrix, const int row, const int rows, const int at,
                     const int k)
@@ -64,15 +79,17 @@ static float4 fetch(__global const float* matrix, const int row, const int rows,
 #endif
     return v;
 }
+#endif
 
 // Four neighbours of one row become one element of four staged columns.
-static void turn(__local float* tile, const int pitch, const int column, const int row,
-                 const float4 v)
+static void turn(__local num* tile, const int pitch, const int column, const int row,
+                 const num4 v)
 {
     tile[column * pitch + row] = v.x, tile[(column + 1) * pitch + row] = v.y;
     tile[(column + 2) * pitch + row] = v.z, tile[(column + 3) * pitch + row] = v.w;
 }
 
+#if !INTEGERS
 // Stages DEPTH columns, from `at` on, of `height` rows.
 static void stage(__local float* tile, const int pitch, const int height,
                   __global const float* matrix, const int row0, const int rows, const int at,
@@ -85,20 +102,21 @@ static void stage(__local float* tile, const int pitch, const int height,
         turn(tile, pitch, c, r, fetch(matrix, row0 + r, rows, at + c, k));
     }
 }
+#endif
 
 // Adds what is staged to a work-item's outputs: low for columns right.., high half a tile further.
-static void multiply(__local const float* xs, __local const float* ws, const int down,
-                     const int right, float4* low, float4* high)
+static void multiply(__local const num* xs, __local const num* ws, const int down,
+                     const int right, num4* low, num4* high)
 {
     #pragma unroll 4
     for (int d = 0; d < DEPTH; ++d) {
-        const float4 a = *(__local const float4*)(xs + d * XPITCH + down);
-        const float4 b = *(__local const float4*)(ws + d * WPITCH + right);
-        const float4 c = *(__local const float4*)(ws + d * WPITCH + TILE_COLS / 2 + right);
-        low[0] += a.x * b, high[0] += a.x * c;
-        low[1] += a.y * b, high[1] += a.y * c;
-        low[2] += a.z * b, high[2] += a.z * c;
-        low[3] += a.w * b, high[3] += a.w * c;
+        const num4 a = *(__local const num4*)(xs + d * XPITCH + down);
+        const num4 b = *(__local const num4*)(ws + d * WPITCH + right);
+        const num4 c = *(__local const num4*)(ws + d * WPITCH + TILE_COLS / 2 + right);
+        MORE(low[0], a.x, b), MORE(high[0], a.x, c);
+        MORE(low[1], a.y, b), MORE(high[1], a.y, c);
+        MORE(low[2], a.z, b), MORE(high[2], a.z, c);
+        MORE(low[3], a.w, b), MORE(high[3], a.w, c);
     }
 }
 
@@ -121,11 +139,15 @@ static void multiply(__local const float* xs, __local const float* ws, const int
 #include "vectors.cl"
 
 #if LANES > 1  // a wavefront has its registers to count
-typedef float sum_t;
+typedef num sum_t;
 #define FOLD(sum) (sum)
 #else  // a processor adds VEC products at once and folds them at the end
+#if INTEGERS
+typedef num16 sum_t;
+#else
 typedef vec sum_t;
-static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
+#endif
+static num fold4(const num4 v) { return (v.x + v.y) + (v.z + v.w); }
 #if VEC == 16
 #define FOLD(sum) fold4(((sum).lo.lo + (sum).lo.hi) + ((sum).hi.lo + (sum).hi.hi))
 #elif VEC == 8
@@ -144,7 +166,7 @@ static float fold4(const float4 v) { return (v.x + v.y) + (v.z + v.w); }
         for (int j = 0; j < WROWS; ++j) FINISH(sum[i][j], row + i, col + j)
 #else
 // Lays a lane's sums where the others see them; + 1: the sums below hit different banks.
-static void share(float sum[XROWS][WROWS], __local float partial[XROWS * WROWS][GROUP + 1])
+static void share(num sum[XROWS][WROWS], __local num partial[XROWS * WROWS][GROUP + 1])
 {
     #pragma unroll
     for (int i = 0; i < XROWS; ++i)
@@ -154,16 +176,16 @@ static void share(float sum[XROWS][WROWS], __local float partial[XROWS * WROWS][
 }
 
 // One output: the sum over the lanes of this work-item's block.
-static float over_lanes(__local const float* partial)
+static num over_lanes(__local const num* partial)
 {
     const int first = get_local_id(0) / LANES * LANES;
-    float sum = 0.0f;
+    num sum = 0;
     for (int i = 0; i < LANES; ++i) sum += partial[first + i];
     return sum;
 }
 
 #define FINISH_BLOCK(sum, row, col) \
-    __local float partial[XROWS * WROWS][GROUP + 1]; \
+    __local num partial[XROWS * WROWS][GROUP + 1]; \
     share(sum, partial); \
     for (int output = get_local_id(0) % LANES; output < XROWS * WROWS; output += LANES) \
         FINISH(over_lanes(partial[output]), row + output / WROWS, col + output % WROWS)

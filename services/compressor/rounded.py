@@ -2,22 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from services.compressor import pipeline
 from shared.contracts.v1.recipes import Adapt, Quantize
-from shared.network import chains, rewrites
+from shared.network import chains, integers, rewrites
 from shared.network.graph import Network
-from shared.quantization import adaptive, affine, corrections, scheme
+from shared.quantization import adaptive, affine, corrections, ranges, scheme
 from shared.quantization.adaptive import Option
 from shared.quantization.observers import Observed
+from shared.quantization.ranges import Affine, Range
 from shared.quantization.scheme import Scheme, Sharing
 from shared.quantization.solvers import awq, gptq, hqq
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor, dense
 
 DENSE = "f32"
+BYTE = 8  # bits
+RULES: Mapping[str, Callable[[Observed], Range]] = {
+    "min_max": ranges.min_max,
+    "moving": ranges.moving,
+    "percentile": ranges.percentile,
+    "mse": partial(ranges.mse, bits=BYTE),
+    "kl": partial(ranges.entropy, bits=BYTE),
+}
 Seen = Mapping[str, Observed]  # by step name
 Scores = Callable[[Network], F32]  # of a network on calibration rows: (n, classes)
 
@@ -50,6 +60,8 @@ def apply(stage: Quantize, network: Network, seen: Seen) -> Rounded:
         whole = rewrites.with_attributes(whole, made, {"x_bits": 8})
     if stage.bias_correction:
         whole = rewrites.with_biases(whole, _shifted(network, weights, made, seen))
+    if stage.activations == "static":
+        whole = integers.static(whole, {name: codes(stage, seen[name]) for name in made})
     notes = {
         name: f"groups of {wanted.group} do not divide {weights[name].shape[1]} columns: "
         f"{_grouped(one)}"
@@ -57,6 +69,11 @@ def apply(stage: Quantize, network: Network, seen: Seen) -> Rounded:
         if one.group != wanted.group
     }
     return Rounded(whole, notes)
+
+
+def codes(stage: Quantize, seen: Observed) -> Affine:
+    """The bytes that stand for what a layer reads, by the stage's rule."""
+    return ranges.affine(RULES[stage.ranges](seen), BYTE, symmetric=False)
 
 
 def solve(stage: Quantize | Adapt, weight: F32, chosen: Scheme, seen: Observed | None) -> Tensor:

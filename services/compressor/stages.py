@@ -207,7 +207,8 @@ def _calibrates(stage: Stage) -> bool:
         case Prune():
             return stage.score == "wanda"
         case Quantize():
-            return stage.solver in ("gptq", "awq") or stage.bias_correction
+            learns = stage.solver in ("gptq", "awq") or stage.bias_correction
+            return learns or stage.activations == "static"
         case Adapt() | Smooth():
             return True
     return False

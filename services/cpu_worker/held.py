@@ -10,7 +10,7 @@ from services.cpu_worker.integer.weight import Quantized
 from services.cpu_worker.sparse.product import Product
 from shared.operators.spec import Attributes
 from shared.tensors import dtypes
-from shared.tensors.dtypes import F32, Array
+from shared.tensors.dtypes import F32, I8, I32, Array
 from shared.tensors.layouts import Layout, Tensor, TensorType
 
 Arrays = dict[str, Array]
@@ -51,6 +51,20 @@ def array(held: Held) -> F32:
     """A dense float32 port."""
     assert isinstance(held, Plain)  # the port's layout
     found: npt.NDArray[np.float32] = held.array.view(np.float32)
+    return found
+
+
+def octets(held: Held) -> I8:
+    """A dense port of signed bytes."""
+    assert isinstance(held, Plain)  # the port's layout
+    found: I8 = held.array.view(np.int8)
+    return found
+
+
+def integers(held: Held) -> I32:
+    """A dense port of int32."""
+    assert isinstance(held, Plain)  # the port's layout
+    found: I32 = held.array.view(np.int32)
     return found
 
 

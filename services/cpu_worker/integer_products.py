@@ -8,6 +8,7 @@ from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Arrays, Held
 from services.cpu_worker.integer.weight import Grouped, Quantized, Summing, scaled
+from shared.operators import static
 from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32
 
@@ -23,6 +24,22 @@ def gemm(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> 
     else:
         made = weight.multiply(x)
     return {"y": _finished(made, inputs, attributes)}
+
+
+def gemm_q8(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Arrays:
+    """Rows of bytes times a weight of bytes, in exact sums; see `operators.static`."""
+    weight, x = _weight(inputs), held.octets(inputs["x"])
+    assert isinstance(weight, Summing)  # the port's layout
+    rows = weight.scale.size
+    if x.size and rows:
+        sums = weight.sums(x)
+        if zero := static.zero_of(attributes, "x_zero"):
+            sums -= weight.totals * np.int32(zero)
+    else:
+        sums = np.zeros((x.shape[0], rows), dtype=np.int32)
+    if "bias" in inputs:
+        sums += held.integers(inputs["bias"])
+    return {"y": static.finished(sums, weight.scale, attributes)}
 
 
 def _by_octets(engine: Engine, weight: Quantized, x: F32) -> F32:
@@ -54,4 +71,5 @@ OPERATORS: dict[str, Callable[[Engine, Mapping[str, Held], Attributes], Arrays]]
     "gemm_i8": gemm,
     "gemm_i4": gemm,
     "gemm_int": gemm,
+    "gemm_q8": gemm_q8,
 }

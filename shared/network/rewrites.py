@@ -46,13 +46,13 @@ def with_weights(network: Network, made: Mapping[str, Tensor]) -> Network:
         old = known[step].inputs["weight"]
         if weights[old].shape != tensor.shape:
             raise ValueError(f"{step!r} has a weight {weights[old].shape}, not {tensor.shape}")
-        names[step] = _unused(f"{_plain(old)}:{tensor.layout}", weights)
+        names[step] = unused(f"{_plain(old)}:{tensor.layout}", weights)
         weights[names[step]] = tensor
     steps = tuple(
         _reading(step, names[step.name], made[step.name].layout) if step.name in made else step
         for step in network.steps
     )
-    return replace(network, steps=steps, weights=_read(network, steps, weights))
+    return replace(network, steps=steps, weights=only_read(network, steps, weights))
 
 
 def with_attributes(network: Network, steps: Iterable[str], given: Attributes) -> Network:
@@ -87,7 +87,7 @@ def with_biases(network: Network, added: Mapping[str, Tensor]) -> Network:
     for step, tensor in added.items():
         if step not in known:
             raise ValueError(f"no product is called {step!r}; there are {', '.join(known)}")
-        names[step] = _unused(f"{step}:bias", weights)
+        names[step] = unused(f"{step}:bias", weights)
         weights[names[step]] = tensor
     steps = tuple(
         replace(step, inputs={**step.inputs, "bias": names[step.name]})
@@ -95,7 +95,7 @@ def with_biases(network: Network, added: Mapping[str, Tensor]) -> Network:
         else step
         for step in network.steps
     )
-    return replace(network, steps=steps, weights=_read(network, steps, weights))
+    return replace(network, steps=steps, weights=only_read(network, steps, weights))
 
 
 def _reading(step: Step, weight: str, layout: Layout) -> Step:
@@ -105,10 +105,10 @@ def _reading(step: Step, weight: str, layout: Layout) -> Step:
     return replace(step, operator=_OPERATORS[layout], inputs=inputs, attributes=kept | turned)
 
 
-def _read(
+def only_read(
     network: Network, steps: tuple[Step, ...], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights that steps or outputs read."""
+    """The weights that steps or outputs of a network read."""
     read = {value for step in steps for value in step.inputs.values()} | set(network.outputs)
     return {name: weight for name, weight in weights.items() if name in read}
 
@@ -119,7 +119,8 @@ def _plain(name: str) -> str:
     return before if layout.rstrip("'") in set(Layout) else name
 
 
-def _unused(name: str, taken: Mapping[str, Tensor]) -> str:
+def unused(name: str, taken: Mapping[str, Tensor]) -> str:
+    """A name like the given one that no weight has."""
     while name in taken:
         name += "'"
     return name

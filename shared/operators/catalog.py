@@ -29,12 +29,16 @@ from shared.operators.sparse import (
 )
 from shared.operators.spec import OperatorSpec
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
+from shared.operators.static import DEQUANTIZE_I8, GEMM_Q8, QUANTIZE_I8
 
 CATALOG: tuple[OperatorSpec, ...] = (
     GEMM_F32,
     GEMM_I8,
     GEMM_I4,
     GEMM_INT,
+    GEMM_Q8,
+    QUANTIZE_I8,
+    DEQUANTIZE_I8,
     SPMM_CSR,
     SPMM_CSC,
     SPMM_BLOCK,

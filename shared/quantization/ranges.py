@@ -107,8 +107,9 @@ def affine(found: Range, bits: int, *, symmetric: bool) -> Affine:
         raise ValueError(f"a range holds zero, got {found.low} to {found.high}")
     top = 2 ** (bits - 1) - 1
     if symmetric:
-        return Affine(max(max(-found.low, found.high) / top, _SMALLEST_SCALE), 0, -top, top)
-    scale = max((found.high - found.low) / (2**bits - 1), _SMALLEST_SCALE)
+        largest = float(max(-found.low, found.high))
+        return Affine(max(largest / top, _SMALLEST_SCALE), 0, -top, top)
+    scale = max(float(found.high - found.low) / (2**bits - 1), _SMALLEST_SCALE)
     bottom = -top - 1
     zero = int(np.clip(np.rint(bottom - found.low / scale), bottom, top))
     return Affine(scale, zero, bottom, top)

@@ -164,3 +164,8 @@ def test_a_message_cannot_be_changed() -> None:
 def test_one_scale_for_all_and_one_for_a_group_are_not_asked_for_together() -> None:
     with pytest.raises(ValueError, match="group 32 one for so many columns: give one of the two"):
         Quantize(bits=8, group=32, per_tensor=True)
+
+
+def test_static_activations_say_which_weights_they_go_with() -> None:
+    with pytest.raises(ValueError, match="weights of 8 bits and a scale per row, got bits 4"):
+        Quantize(bits=4, group=32, activations="static")

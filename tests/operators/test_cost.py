@@ -50,6 +50,22 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         48,
         86,
     ),
+    # 2·2·3·4 for the product, 2·4 each for scale, bias and relu; 2·3 bytes of x, 12 codes,
+    # 4·4 scales, 4·4 for bias, 2·4 bytes of y
+    (
+        "gemm_q8",
+        {
+            "x": TensorType(Layout.DENSE, Dtype.I8, (2, 3)),
+            "weight": TensorType(Layout.INT8_CHANNEL, F32, (4, 3)),
+            "bias": TensorType(Layout.DENSE, Dtype.I32, (4,)),
+        },
+        {"x_scale": 0.5, "to": "i8", "activation": "relu"},
+        72,
+        58,
+    ),
+    # 2·6 operations; 4·6 bytes of floats and 6 of bytes
+    ("quantize_i8", {"x": dense(2, 3)}, {"scale": 0.5}, 12, 30),
+    ("dequantize_i8", {"x": TensorType(Layout.DENSE, Dtype.I8, (2, 3))}, {"scale": 0.5}, 12, 30),
     # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
     (
         "spmm_csr",

@@ -36,7 +36,7 @@ def quantized(writer: Writer, step: Step) -> None:
     x = writer.read(step.inputs["x"])
     if step.attributes.get("x_bits") == 8 and weight.shape[1]:
         x = _rounded(writer, step.name, x)
-    _gemm(writer, step, x, _dequantized(writer, step.inputs["weight"], weight))
+    _gemm(writer, step, x, dequantized(writer, step.inputs["weight"], weight))
 
 
 def sparse(writer: Writer, step: Step) -> None:
@@ -74,7 +74,7 @@ def _finished(
         writer.node(operator, read, step.name, output=output, attributes=attributes)
 
 
-def _dequantized(writer: Writer, name: str, weight: Tensor) -> str:
+def dequantized(writer: Writer, name: str, weight: Tensor) -> str:
     """The values of a quantized weight, (outputs, inputs) float32."""
     scale: F32 = weight.parts["scale"].view(np.float32)
     numbers: dict[str, Array] = {"codes": _integers(weight), "scale": _shared(scale, weight)}

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from onnx import ValueInfoProto, helper
 
-from services.compressor.exporters import onnx_products
+from services.compressor.exporters import onnx_integers, onnx_products
 from services.compressor.exporters.onnx_writer import ELEMENTS, Writer
 from shared.contracts.errors import TooLarge, UnsupportedOperator
 from shared.network import shapes
@@ -140,6 +140,9 @@ _WRITERS: Mapping[str, Write] = {
     "gemm_i8": onnx_products.quantized,
     "gemm_i4": onnx_products.quantized,
     "gemm_int": onnx_products.quantized,
+    "gemm_q8": onnx_integers.integers,
+    "quantize_i8": onnx_integers.quantize,
+    "dequantize_i8": onnx_integers.dequantize,
     **{f"spmm_{layout}": onnx_products.sparse for layout in SPARSE},
     "relu": _plain("Relu"),
     "sigmoid": _plain("Sigmoid"),

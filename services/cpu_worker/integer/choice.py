@@ -91,9 +91,10 @@ class ChosenOctets(Summing):
     rival: Rival
     by_digits: ByDigits | None = None
     scale: F32 = field(init=False)
+    totals: I32 = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = self.ours.scale
+        self.scale, self.totals = self.ours.scale, self.ours.totals
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`; by products of bytes where that is faster."""

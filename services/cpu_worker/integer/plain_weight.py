@@ -34,6 +34,7 @@ class Codes(Summing):
 
     codes: F32  # (rows, cols)
     scale: F32  # (rows,)
+    totals: I32  # (rows,)
 
     def multiply(self, x: F32) -> F32:
         """See `weight.Quantized`."""
@@ -59,5 +60,6 @@ def prepare(tensor: Tensor) -> Values | Codes:
     """
     if tensor.layout is Layout.INT8_CHANNEL:
         scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
-        return Codes(affine.codes(tensor).astype(np.float32), scale)
+        codes = affine.codes(tensor)
+        return Codes(codes.astype(np.float32), scale, codes.sum(axis=1, dtype=np.int32))
     return Values(affine.dequantize(tensor))

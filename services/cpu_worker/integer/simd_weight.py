@@ -27,7 +27,7 @@ class Octets(Summing):
 
     matrix: tuple[Any, int, int]  # what `octets` reads
     scale: F32  # (rows,)
-    offset: I32  # (rows,), the sum of the codes of a row, times OFFSET
+    totals: I32  # (rows,)
     stream: "Stream"  # the same codes, for many rows of x
     bounds: shares.I64
 
@@ -43,7 +43,7 @@ class Octets(Summing):
     def sums(self, x: I8) -> I32:
         """See `weight.Summing`."""
         made: I32 = self._run((octets.sums, octets.sums_shared), panels.octets, x, np.int32)
-        made -= self.offset
+        made -= self.totals * np.int32(OFFSET)
         return made
 
     def _run(self, pair: Any, packed: Any, x: Array, dtype: Any) -> Any:
@@ -136,11 +136,11 @@ def _by_blas(pair: Any, bounds: shares.I64, matrix: Any, x: F32) -> F32:
 def _of_rows_of_octets(tensor: Tensor, bounds: shares.I64) -> Octets:
     rows, cols = tensor.shape
     codes = tensor.parts["codes"].view(np.int8)
-    offset: I32 = codes.sum(axis=1, dtype=np.int32) * np.int32(OFFSET)
+    totals: I32 = codes.sum(axis=1, dtype=np.int32)
     scale: F32 = tensor.parts["scale"].view(np.float32).reshape(-1)
     zero = line(np.full(rows, OFFSET, dtype=np.uint8))
     held = (line(codes.view(np.uint8)), line(scale), zero, rows, cols, 8, np.int32(OFFSET))
-    return Octets((line(codes), rows, cols), scale, offset, Stream(held, bounds), bounds)
+    return Octets((line(codes), rows, cols), scale, totals, Stream(held, bounds), bounds)
 
 
 def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:

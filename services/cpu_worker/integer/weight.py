@@ -34,6 +34,7 @@ class Summing(Quantized):
     """A weight of int8 codes and a scale per row, whose products with bytes are exact integers."""
 
     scale: F32  # (rows,)
+    totals: I32  # (rows,) sums of the codes
 
     @abstractmethod
     def sums(self, x: I8) -> I32:

@@ -76,7 +76,7 @@ def cast(call: Call) -> None:
     source, programs = x.type.dtype, call.gpu.programs
     if source is target:
         words = -(-x.size * source.itemsize // WORD)  # buffers are made of whole words
-        programs.kernel("copy", {}).launch(_quads(words), words, call.buffer("x"), call.output("y"))
+        programs.kernel("copy", {}).launch(quads(words), words, call.buffer("x"), call.output("y"))
         return
     if target is Dtype.F64 and not doubles:
         raise NoDoubles(f"{call.gpu.device.name} does not compute with f64")
@@ -104,7 +104,7 @@ def _map(call: Call, name: str, *parameters: float, entry: str | None = None) ->
     count = call.inputs["x"].size
     x, y = call.buffer("x"), call.output("y")
     kernel = call.gpu.programs.kernel(name, call.gpu.tuning.items, entry)
-    kernel.launch(_quads(count), count, *parameters, x, y)
+    kernel.launch(quads(count), count, *parameters, x, y)
 
 
 def _pair(call: Call, name: str) -> None:
@@ -112,8 +112,9 @@ def _pair(call: Call, name: str) -> None:
     count, period = call.inputs["a"].size, call.inputs["b"].size
     a, b, y = call.buffer("a"), call.buffer("b"), call.output("y")
     kernel = call.gpu.programs.kernel(name, call.gpu.tuning.items)
-    kernel.launch(_quads(count), count, period, a, b, y)
+    kernel.launch(quads(count), count, period, a, b, y)
 
 
-def _quads(count: int) -> int:
+def quads(count: int) -> int:
+    """Work-items that take `count` elements four by four."""
     return -(-count // PER_ITEM)

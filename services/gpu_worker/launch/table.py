@@ -10,6 +10,7 @@ from services.gpu_worker.launch import (
     shape,
     sparse,
     spiking,
+    static,
 )
 from services.gpu_worker.launch.call import Call
 
@@ -18,6 +19,9 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "gemm_i8": quantized.gemm_i8,
     "gemm_i4": quantized.gemm_i4,
     "gemm_int": quantized.gemm_int,
+    "gemm_q8": static.gemm_q8,
+    "quantize_i8": static.quantize_i8,
+    "dequantize_i8": static.dequantize_i8,
     "spmm_csr": sparse.spmm_csr,
     "spmm_csc": sparse.spmm_csc,
     "spmm_block": sparse.spmm_block,

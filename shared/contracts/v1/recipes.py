@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from shared.contracts.message import Value
 from shared.contracts.v1.training import Training
 
+Ranges = Literal["min_max", "moving", "percentile", "mse", "kl"]
+
 
 class Prune(Value):
     """Remove weights of dense layers; what is left is stored sparse (row: in smaller layers)."""
@@ -57,11 +59,20 @@ class Quantize(Value):
     act_order: bool = True  # gptq
     damping: float = Field(default=0.01, gt=0.0, le=1.0)  # gptq
     bias_correction: bool = False
-    # dynamic: every row of x becomes bytes with a scale of its own; None: x stays float32
-    activations: Literal["dynamic"] | None = None
+    # dynamic: every row of x becomes bytes with a scale of its own; static: all rows with one scale
+    # that calibration found, and products are integers throughout; None: x stays float32
+    activations: Literal["dynamic", "static"] | None = None
+    ranges: Ranges = "percentile"  # static: what of the values seen gets codes
 
     @model_validator(mode="after")
     def _one_sharing(self) -> Self:
+        plain = (self.bits, self.group, self.per_tensor, self.symmetric) == (8, None, False, True)
+        if self.activations == "static" and not plain:
+            raise ValueError(
+                "static activations go with symmetric weights of 8 bits and a scale per row, got "
+                f"bits {self.bits}, group {self.group}, per_tensor {self.per_tensor}, symmetric "
+                f"{self.symmetric}"
+            )
         if self.per_tensor and self.group is not None:
             raise ValueError(
                 f"per_tensor has one scale for all, group {self.group} one for so many columns: "

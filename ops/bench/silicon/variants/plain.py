@@ -8,13 +8,14 @@ from services.gpu_worker.launch.elementwise import C_TYPES
 from shared.tensors.dtypes import Dtype
 
 _ONE_FORM = ("add", "clip", "copy", "lif_step", "mul", "relu", "sigmoid")
+_BYTES = ("quantize_i8", "dequantize_i8")
 _READ = {Dtype.I64: 0, Dtype.F32: 1, Dtype.F64: 1, Dtype.F16: 2, Dtype.BF16: 3}  # of each kind, one
 REDUCTIONS = ("reduce_max", "reduce_mean", "reduce_sum")
 
 
 def configurations() -> Iterator[Configuration]:
     """Every form that a card launches; casts from one type of each kind."""
-    yield from (Configuration(name, name) for name in _ONE_FORM)
+    yield from (Configuration(name, name) for name in (*_ONE_FORM, *_BYTES))
     yield Configuration("tanh", "tanh_map")
     yield Configuration("softmax", "softmax", {"LANES": tuning.CARD.lanes})
     for name in REDUCTIONS:

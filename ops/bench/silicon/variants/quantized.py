@@ -16,6 +16,7 @@ def configurations() -> Iterator[Configuration]:
     yield from gemm_i8()
     yield from gemm_i4()
     yield from gemm_int()
+    yield from gemm_q8()
 
 
 def gemm_i8() -> Iterator[Configuration]:
@@ -61,3 +62,15 @@ def gemm_int() -> Iterator[Configuration]:
             yield Configuration(
                 "gemm_int", "gemm_int_rows", defines, trip=Trip(card.wrows * STEP, read)
             )
+
+
+def gemm_q8() -> Iterator[Configuration]:
+    """Bytes on both sides, and either result."""
+    card = tuning.CARD
+    for made in (1, 0):
+        yield Configuration("gemm_q8", "gemm_q8", {"BYTES": made}, TILE)
+        for rows in card.code_xrows:
+            defines = blocks.defines(card, rows) | {"BYTES": made}
+            trip = Trip(card.wrows * BYTES_WIDE, BYTES_WIDE * (card.wrows + rows))
+            yield Configuration("gemm_q8", "gemm_q8_rows", defines, trip=trip)
+    yield Configuration("gemm_q8", "gemm_q8_widen", {"WIDEN": 1})
