@@ -6,13 +6,14 @@ from importlib import metadata
 from pathlib import Path
 
 from services.cpu_worker import kernel_cache
-from services.cpu_worker.integer import choice, onnx_model, plain_weight
+from services.cpu_worker.integer import choice, onnx_model, plain_weight, recoding
 from services.cpu_worker.integer.choice import ByDigits, Trials
 from services.cpu_worker.integer.weight import Grouped, Quantized, Summing
 from services.cpu_worker.sparse import scipy_product
 from services.cpu_worker.sparse.product import Product
-from shared.operators import int4
-from shared.tensors.dtypes import F32, I8
+from shared.operators import int4, static
+from shared.operators.spec import Attributes
+from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import SPARSE, Layout, Tensor
 
 OPENMP = "omp"  # numba's other layers are slower to start, and one kills a process of two callers
@@ -51,6 +52,7 @@ class Engine:
 
     def quantized(self, tensor: Tensor) -> Quantized:
         """A weight of integer codes, ready for products; see `prepare`."""
+        tensor = recoding.recoded(tensor)
         if not self.compiled:
             return self._choosing(plain_weight.prepare(tensor), tensor, None)
         from services.cpu_worker.integer import digits, simd_weight
@@ -74,6 +76,16 @@ class Engine:
         from services.cpu_worker.integer import panels
 
         return panels.rounded(x)
+
+    def finished(self, sums: I32, scale: F32, attributes: Attributes) -> F32 | I8:
+        """What `gemm_q8` makes of its sums; see `operators.static.finished`."""
+        if not self.compiled or attributes["to"] != "i8":
+            return static.finished(sums, scale, attributes)
+        from services.cpu_worker.integer import requantizing
+
+        factor: F32 = scale * static.multiplier(attributes)
+        relu, zero = attributes["activation"] == "relu", static.zero_of(attributes, "y_zero")
+        return requantizing.to_bytes(sums, factor, relu=relu, zero=zero)
 
     def sample(self, pattern: Tensor, a: F32, b: F32) -> F32:
         """(nonzeros,) float32: a[row] · b[column] at the places of a pattern; see `simd_product`.

@@ -39,7 +39,7 @@ def gemm_q8(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) 
         sums = np.zeros((x.shape[0], rows), dtype=np.int32)
     if "bias" in inputs:
         sums += held.integers(inputs["bias"])
-    return {"y": static.finished(sums, weight.scale, attributes)}
+    return {"y": engine.finished(sums, weight.scale, attributes)}
 
 
 def _by_octets(engine: Engine, weight: Quantized, x: F32) -> F32:

@@ -59,14 +59,15 @@ def test_a_product_is_off_by_the_step_of_the_digits_at_most(
 
 def test_integers_are_exact(rng: np.random.Generator) -> None:
     codes = rng.integers(-128, 128, (7, 50)).astype(np.float32)
-    held = Codes(codes, np.ones(7, dtype=np.float32))
+    held = Codes(codes, np.ones(7, dtype=np.float32), codes.sum(axis=1, dtype=np.int32))
     x = rng.integers(-50, 50, (3, 50)).astype(np.float32)
 
     assert np.array_equal(multiply(held, x), x @ codes.T)
 
 
 def test_the_largest_digits_are_right() -> None:
-    held = Codes(np.full((1, 4), -128, dtype=np.float32), np.ones(1, dtype=np.float32))
+    codes: F32 = np.full((1, 4), -128, dtype=np.float32)
+    held = Codes(codes, np.ones(1, dtype=np.float32), codes.sum(axis=1, dtype=np.int32))
     top = float(2**22 - 1)
     x = np.array([[top, -top, top, top]], dtype=np.float32)
 

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.cpu_worker.engine import Engine
-from services.cpu_worker.integer import plain_weight
+from services.cpu_worker.integer import plain_weight, recoding
 from services.cpu_worker.integer.weight import Grouped, Quantized, Summing
-from shared.operators import int4
+from shared.operators import int4, static
+from shared.operators.spec import Attributes
 from shared.quantization import affine, scheme
-from shared.quantization.scheme import INT8_PER_CHANNEL, Sharing, int4_per_group
+from shared.quantization.scheme import INT8_PER_CHANNEL, Scheme, Sharing, int4_per_group
 from shared.tensors.dtypes import F32, I8
-from shared.tensors.layouts import Tensor
+from shared.tensors.layouts import Layout, Tensor
 
 ROOT = Path(__file__).parents[2]
 ROWS_OF_X = (*range(1, 10), 47, 48, 49, 70)
@@ -57,7 +58,7 @@ def require_product(made: Quantized, weight: Tensor, x: F32) -> None:
 def require_octets(made: Quantized, weight: Tensor, x: I8) -> None:
     """Rows of bytes: exact for a scale per row, at the operator's tolerance for one per group."""
     if isinstance(made, Summing):
-        sums = x.astype(np.int64) @ affine.codes(weight).astype(np.int64).T
+        sums = x.astype(np.int64) @ affine.steps(weight).astype(np.int64).T
         np.testing.assert_array_equal(made.sums(x), sums)
         return
     assert isinstance(made, Grouped)
@@ -245,3 +246,45 @@ def test_kernels_are_right_on_a_processor_without_integer_dot_products(tmp_path:
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(-128, 127))
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_sums_become_the_bytes_that_the_definition_says(
+    kernels: Engine, seed: int, relu: bool, zero: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    sums = rng.integers(-(2**31), 2**31, (5, 37), dtype=np.int32) >> rng.integers(0, 31, (5, 37))
+    scale: F32 = (2.0 ** rng.integers(-20, 1, 37)).astype(np.float32)  # so that many are ties
+    activation = "relu" if relu else "none"
+    given: Attributes = {"x_scale": 1.0, "y_scale": 2.0, "y_zero": zero, "to": "i8"}
+
+    found = kernels.finished(sums, scale, {**given, "activation": activation})
+
+    wanted = static.finished(sums, scale, {**given, "activation": activation})
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "layout"),
+    [
+        (scheme.of(3, 32), Layout.INT4_GROUP),
+        (scheme.of(6), Layout.INT8_CHANNEL),
+        (scheme.of(8, "tensor"), Layout.INT8_CHANNEL),
+        (scheme.of(8, 32), Layout.INT_GROUP),
+        (scheme.of(3, 32, symmetric=False), Layout.INT4_GROUP),
+        (scheme.of(4, 32, symmetric=False), Layout.INT_GROUP),
+    ],
+    ids=str,
+)
+def test_codes_move_to_the_fastest_layout_that_holds_them(
+    scheme: Scheme, layout: Layout, rng: np.random.Generator
+) -> None:
+    weight = affine.quantize(_values(rng, 9, 64) + np.float32(0.1), scheme)
+
+    moved = recoding.recoded(weight)
+
+    assert moved.layout is layout
+    np.testing.assert_array_equal(affine.dequantize(moved), affine.dequantize(weight))

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from services.cpu_worker.integer import digits, panels, plain_weight, simd_weight
+from services.cpu_worker.integer import digits, panels, plain_weight, requantizing, simd_weight
 from services.cpu_worker.integer.weight import Grouped, Summing
-from shared.operators import int4
+from shared.operators import int4, static
+from shared.operators.spec import Attributes
 from shared.quantization import affine, scheme
 from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
-from shared.tensors.dtypes import F32, I8
+from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import Tensor
 
 Numbers = npt.NDArray[np.float32 | np.int32]
@@ -64,6 +65,12 @@ def _round(rng: np.random.Generator) -> None:
     wanted, wanted_scale = int4.rounded(x)
     if not (np.array_equal(octets, wanted) and np.array_equal(scale, wanted_scale, True)):
         raise RuntimeError("rows are not rounded to bytes as they should be")
+    sums: I32 = rng.integers(-9000, 9000, (3, 70), dtype=np.int32)
+    factor: F32 = rng.uniform(0.01, 0.02, 70).astype(np.float32)
+    made = requantizing.to_bytes(sums, factor, relu=True, zero=-5)
+    given: Attributes = {"activation": "relu", "to": "i8", "x_scale": 1.0, "y_scale": 1.0}
+    if not np.array_equal(made, static.finished(sums, factor, {**given, "y_zero": -5})):
+        raise RuntimeError("sums are not rounded to bytes as they should be")
 
 
 def _weights(rng: np.random.Generator) -> Iterator[Tensor]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from services.cpu_worker.integer import nibbles, octets, panels, unpacked
+from services.cpu_worker.integer import groups, nibbles, octets, panels, unpacked
 from services.cpu_worker.integer.panels import line
 from services.cpu_worker.integer.weight import Grouped, Summing
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
+from shared.quantization import affine
 from shared.tensors.dtypes import F32, I8, I32, Array
 from shared.tensors.layouts import Layout, Tensor
 
@@ -73,6 +74,28 @@ class Stream(Grouped):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Groups(Grouped):
+    """Codes of a byte with a scale and a zero per group; see `weight.Grouped`."""
+
+    matrix: tuple[Any, ...]  # what `groups` reads
+    stream: Stream  # the same codes, for many rows of x
+    bounds: shares.I64
+
+    def multiply(self, x: F32) -> F32:
+        """See `weight.Quantized`."""
+        if x.shape[0] > SOME:
+            return self.stream.multiply(x)
+        made: F32 = np.empty((x.shape[0], self.matrix[3]), dtype=np.float32)
+        pair = (groups.floats, groups.floats_shared)
+        compiled.run(*pair, self.bounds, self.matrix, line(x), made.reshape(-1))
+        return made
+
+    def multiply_octets(self, x: I8) -> F32:
+        """See `weight.Grouped`."""
+        return self.multiply(x.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Nibbles(Grouped):
     """Codes of four bits whose groups are multiples of 32 columns; see `weight.Grouped`."""
 
@@ -109,7 +132,7 @@ class Nibbles(Grouped):
         return made[:n]
 
 
-def prepare(tensor: Tensor, *, threads: int = 1) -> "Octets | Nibbles | Stream":
+def prepare(tensor: Tensor, *, threads: int = 1) -> Octets | Groups | Nibbles | Stream:
     """Prepare a weight of a layout with codes; its arrays are shared, not copied, where they fit.
 
     Args:
@@ -143,7 +166,7 @@ def _of_rows_of_octets(tensor: Tensor, bounds: shares.I64) -> Octets:
     return Octets((line(codes), rows, cols), scale, totals, Stream(held, bounds), bounds)
 
 
-def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
+def _of_groups(tensor: Tensor, bounds: shares.I64) -> Groups | Nibbles | Stream:
     rows, cols = tensor.shape
     signed = tensor.layout is Layout.INT4_GROUP
     bits = 4 if signed else int(tensor.parts["bits"][0])
@@ -155,12 +178,22 @@ def _of_groups(tensor: Tensor, bounds: shares.I64) -> Nibbles | Stream:
     zero = np.broadcast_to(zero, scale.shape)
     zeros = line(zero)
     stream = Stream((codes, line(scale), zeros, rows, cols, bits, flip), bounds)
+    if bits > 4 and cols:
+        return Groups(_of_bytes(tensor, scale, zero), stream, bounds)
     if bits != 4 or not cols or group % 32:
         return stream
     blocks = line(_of_blocks(scale, cols))
     zeros = NO_ZERO if signed else line(_of_blocks(zero, cols))
     held = (codes, blocks, zeros, rows, cols, SIGNS if signed else PLAIN)
     return Nibbles(held, stream, bounds)
+
+
+def _of_bytes(tensor: Tensor, scale: F32, zero: Array) -> tuple[Any, ...]:
+    """What `groups` reads: every code as a byte with a sign, less 128 where it has eight bits."""
+    moved = 128 if int(tensor.parts["bits"][0]) == 8 else 0
+    codes = (affine.unsigned(tensor) - np.uint8(moved)).view(np.int8)
+    taken: F32 = np.float32(moved) - zero.astype(np.float32)
+    return (line(codes), line(scale), line(taken), *tensor.shape)
 
 
 def _of_rows(values: Array, rows: int) -> Any:
