@@ -16,6 +16,7 @@ from shared.chassis.settings import WorkerSettings
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.workers import WorkerCard
 from shared.operators.reference import ReferenceBackend
+from tests.services.worker_house import appears
 
 CARD = WorkerCard(
     worker="cpu-1",
@@ -42,12 +43,3 @@ async def house(broker: MemoryBroker, handler: Handler | None = None) -> AsyncIt
         await appears(bus, Bucket.WORKERS, CARD.worker)
         yield broker.connect("test")
         group.cancel_scope.cancel()
-
-
-async def appears(bus: Bus, bucket: Bucket, key: str) -> None:
-    """Return once a key of a bucket has a value."""
-    with anyio.fail_after(20):
-        async with bus.watch(bucket) as changes:
-            async for entry in changes:
-                if entry.key == key and entry.value is not None:
-                    return

@@ -1,22 +1,12 @@
 """Import and compress as jobs: in-memory bus, the real scheduler, a real CPU worker."""
 
-import contextlib
-import itertools
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-
 import anyio
 import numpy as np
 import pytest
 
 from services.compressor import measure
 from services.compressor.handlers import CompressorHandler
-from services.cpu_worker.backend import CpuBackend
-from services.scheduler import driver
 from shared.bus.memory import MemoryBroker
-from shared.bus.port import Bus
-from shared.chassis import compute, jobs, worker
-from shared.chassis.settings import WorkerSettings
 from shared.contracts.errors import (
     BlobMissing,
     InvalidNetwork,
@@ -26,107 +16,17 @@ from shared.contracts.errors import (
     UnknownModel,
     UnsupportedOperator,
 )
-from shared.contracts.subjects import Bucket, Stream
+from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import (
     BlobRef,
-    Body,
     CompressBody,
     ImportBody,
     InferBody,
-    JobFinished,
     JobSubmitted,
 )
-from shared.contracts.v1.models import ModelManifest
-from shared.contracts.v1.workers import WorkerCard
 from shared.tensors import layouts
-from shared.tensors.dtypes import F32, Array
-from shared.tensors.layouts import Tensor
+from tests.services.compressor_house import LABELS, SCORES, X, network, opened
 from tests.services.onnx_files import file, node
-
-SECONDS = 60.0  # [s] for one job of these tests
-RNG = np.random.default_rng(5)
-WIDE = RNG.standard_normal((64, 512)).astype(np.float32)
-NARROW = RNG.standard_normal((512, 4)).astype(np.float32)
-X: F32 = RNG.standard_normal((200, 64)).astype(np.float32)
-SCORES = np.maximum(X @ WIDE, 0) @ NARROW
-LABELS = SCORES.argmax(axis=1)  # so the network itself is right on every row
-
-
-def network(*, turned: bool = False) -> bytes:
-    """x (batch, 64) -> 512 hidden -> y (batch, 4)."""
-    nodes = [
-        node("MatMul", ["x", "w"], ["a"], name="wide"),
-        node("Relu", ["a"], ["h"]),
-        node("MatMul", ["h", "v"], ["y"], name="narrow"),
-    ]
-    constants = {"w": WIDE, "v": -NARROW if turned else NARROW}
-    return bytes(file(nodes, constants, x=("batch", 64)).SerializeToString())
-
-
-@dataclass(eq=False)
-class House:
-    """A running stack on one in-memory broker, and a client's connection to it."""
-
-    bus: Bus
-    broker: MemoryBroker
-    ids: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    async def run(
-        self, body: Body, tensors: Mapping[str, Tensor] | None = None
-    ) -> tuple[JobFinished, dict[str, Tensor]]:
-        job = JobSubmitted(job=f"job-{next(self.ids)}", body=body)
-        return await jobs.submit_and_wait(self.bus, job, tensors, timeout=SECONDS)
-
-    async def load(self, data: bytes, model: str = "net") -> JobFinished:
-        source = await self.bus.put_blob(data)
-        return (await self.run(ImportBody(model=model, source=source)))[0]
-
-    async def compress(
-        self, body: CompressBody, x: Array = X, labels: Array = LABELS
-    ) -> dict[str, object]:
-        tensors = {"x": layouts.dense(x), "labels": layouts.dense(labels)}
-        return (await self.run(body, tensors))[0].report
-
-    async def manifest(self, model: str = "net") -> ModelManifest:
-        entry = await self.bus.get(Bucket.MODELS, model)
-        assert entry is not None
-        assert entry.value is not None
-        return ModelManifest.decode(entry.value)
-
-    async def artifacts(self) -> set[str]:
-        """Digests of every stored blob that is not tied to a job."""
-        held = await self.bus.history(Stream.BLOBS, "el.v1.blob.>")
-        return {stored.subject.split(".")[3] for stored in held}
-
-
-@contextlib.asynccontextmanager
-async def opened(broker: MemoryBroker) -> AsyncIterator[House]:
-    """A scheduler, one CPU worker, one compressor; entered and left by the test's own task."""
-    own, cpu = broker.connect("compressor-1"), broker.connect("cpu-1")
-    async with anyio.create_task_group() as group:
-        group.start_soon(driver.lead, broker.connect("scheduler"))
-        group.start_soon(compute.serve, cpu, CpuBackend(), *identity("cpu-1", "cpu"))
-        card, settings = identity("compressor-1", "compressor")
-        group.start_soon(worker.serve, own, card, CompressorHandler(own), settings)
-        bus = broker.connect("client")
-        await shown(bus, {"cpu-1", "compressor-1"})
-        yield House(bus, broker)
-        group.cancel_scope.cancel()
-
-
-def identity(name: str, worker_class: str) -> tuple[WorkerCard, WorkerSettings]:
-    card = WorkerCard(worker=name, worker_class=worker_class, service=worker_class, pid=1)
-    return card, WorkerSettings(worker=name, grace=0.0)
-
-
-async def shown(bus: Bus, workers: set[str]) -> None:
-    """Return when each worker has shown its card."""
-    with anyio.fail_after(SECONDS):
-        async with bus.watch(Bucket.WORKERS) as entries:
-            async for entry in entries:
-                workers.discard(entry.key)
-                if not workers:
-                    return
 
 
 async def test_an_imported_file_is_served_with_the_same_numbers(memory: MemoryBroker) -> None:

@@ -22,8 +22,8 @@ from shared.sparse.trials import Answer, Failure, Trial
 from shared.tensors import layouts
 from shared.tensors.layouts import Layout, Tensor
 from tests.network.networks import mlp
+from tests.services.compressor_house import LABELS, WIDE, House, X, network, opened
 from tests.services.onnx_files import file, node
-from tests.services.test_compressor_jobs import LABELS, WIDE, House, X, network, opened
 
 ANY = CompressBody(model="net", method="prune", objective="latency", max_accuracy_drop=1.0)
 SMALL = ANY.model_copy(update={"objective": "size"})

@@ -11,7 +11,7 @@ from shared.contracts.errors import InvalidNetwork, UnknownModel
 from shared.contracts.v1.jobs import CompressBody, ImportBody, InferBody
 from shared.contracts.v1.models import ModelManifest
 from shared.tensors import layouts
-from tests.services.test_compressor_jobs import SCORES, House, X, network, opened
+from tests.services.compressor_house import SCORES, House, X, network, opened
 
 ROWS = X[:5]
 

@@ -33,7 +33,8 @@ from shared.contracts.v1.workers import DeviceProfile
 from shared.operators import catalog, validate
 from shared.tensors.layouts import Layout
 from tests.services import compute_house
-from tests.services.profiler_house import CARD, appears, house
+from tests.services.profiler_house import CARD, house
+from tests.services.worker_house import appears
 
 # experiments
 

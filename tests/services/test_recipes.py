@@ -29,7 +29,7 @@ from shared.network import artifact
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Tensor
-from tests.services.test_compressor_jobs import LABELS, House, X, network, opened
+from tests.services.compressor_house import LABELS, House, X, network, opened
 
 HELD = {"x": layouts.dense(X), "labels": layouts.dense(LABELS)}
 LEARN = {"train_x": layouts.dense(X), "train_labels": layouts.dense(LABELS)}

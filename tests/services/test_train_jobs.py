@@ -25,8 +25,7 @@ from shared.network import artifact, observing
 from shared.network.training import state
 from shared.tensors import layouts
 from shared.tensors.layouts import Layout, Tensor
-from tests.services import test_compressor_jobs as compressor
-from tests.services.test_compressor_jobs import LABELS, House, X, network, opened
+from tests.services.compressor_house import LABELS, SECONDS, House, X, network, opened
 
 ROWS: dict[str, Tensor] = {
     "train_x": layouts.dense(X),
@@ -238,7 +237,7 @@ async def test_workers_report_what_products_read(memory: MemoryBroker) -> None:
 
 async def pinned(house: House, body: TrainBody) -> JobFinished:
     job = JobSubmitted(job=f"pinned-{next(house.ids)}", worker_class="cpu", body=body)
-    return (await jobs.submit_and_wait(house.bus, job, ROWS, timeout=compressor.SECONDS))[0]
+    return (await jobs.submit_and_wait(house.bus, job, ROWS, timeout=SECONDS))[0]
 
 
 async def forget(house: House) -> None:

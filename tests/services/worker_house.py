@@ -13,7 +13,7 @@ from shared.chassis import worker
 from shared.chassis.handler import Handler, Outcome, Progress
 from shared.chassis.settings import WorkerSettings
 from shared.contracts import frame, subjects
-from shared.contracts.subjects import Stream
+from shared.contracts.subjects import Bucket, Stream
 from shared.contracts.v1.jobs import JobFinished, JobSubmitted, OperatorBody
 from shared.contracts.v1.workers import WorkerCard
 from shared.tensors import container, layouts
@@ -134,6 +134,15 @@ async def stored(bus: Bus, stream: Stream, subject: str, sign: str) -> Stored:
             await noticed.wait()
     await subscription.stop()
     return found
+
+
+async def appears(bus: Bus, bucket: Bucket, key: str) -> None:
+    """Return once a key of a bucket has a value."""
+    with anyio.fail_after(60):
+        async with bus.watch(bucket) as changes:
+            async for entry in changes:
+                if entry.key == key and entry.value is not None:
+                    return
 
 
 async def pending(broker: MemoryBroker) -> int:
