@@ -15,18 +15,14 @@ from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus
 from shared.chassis import compute, jobs, worker
 from shared.chassis.settings import WorkerSettings
+from shared.contracts import subjects
 from shared.contracts.subjects import Bucket, Stream
-from shared.contracts.v1.jobs import (
-    Body,
-    CompressBody,
-    ImportBody,
-    JobFinished,
-    JobSubmitted,
-)
+from shared.contracts.v1.jobs import Body, CompressBody, ImportBody, JobFinished, JobSubmitted
 from shared.contracts.v1.models import ModelManifest
+from shared.contracts.v1.recipes import Recipe, Stage
 from shared.contracts.v1.workers import WorkerCard
 from shared.tensors import layouts
-from shared.tensors.dtypes import F32, Array
+from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor
 from tests.services.onnx_files import file, node
 from tests.services.worker_house import appears
@@ -38,6 +34,9 @@ NARROW = RNG.standard_normal((512, 4)).astype(np.float32)
 X: F32 = RNG.standard_normal((200, 64)).astype(np.float32)
 SCORES = np.maximum(X @ WIDE, 0) @ NARROW
 LABELS = SCORES.argmax(axis=1)  # so the network itself is right on every row
+HELD = {"x": layouts.dense(X), "labels": layouts.dense(LABELS)}
+LEARNED = {"train_x": layouts.dense(X), "train_labels": layouts.dense(LABELS)}
+ROWS = HELD | LEARNED
 
 
 def network(*, turned: bool = False) -> bytes:
@@ -49,6 +48,13 @@ def network(*, turned: bool = False) -> bytes:
     ]
     constants = {"w": WIDE, "v": -NARROW if turned else NARROW}
     return bytes(file(nodes, constants, x=("batch", 64)).SerializeToString())
+
+
+def compressing(*given: Stage, **changes: object) -> CompressBody:
+    """Small by a recipe of these stages, whatever that costs in accuracy."""
+    recipe = Recipe(stages=given) if given else None
+    body = CompressBody(model="net", recipe=recipe, objective="size", max_accuracy_drop=1.0)
+    return body.model_copy(update=changes)
 
 
 @dataclass(eq=False)
@@ -72,10 +78,9 @@ class House:
         return (await self.run(ImportBody(model=model, source=source)))[0]
 
     async def compress(
-        self, body: CompressBody, x: Array = X, labels: Array = LABELS
+        self, body: CompressBody, tensors: Mapping[str, Tensor] = HELD
     ) -> dict[str, object]:
-        """The report of a compress job that is judged on these rows."""
-        tensors = {"x": layouts.dense(x), "labels": layouts.dense(labels)}
+        """The report of a compress job."""
         return (await self.run(body, tensors))[0].report
 
     async def manifest(self, model: str = "net") -> ModelManifest:
@@ -89,6 +94,25 @@ class House:
         """Digests of every stored blob that is not tied to a job."""
         held = await self.bus.history(Stream.BLOBS, "el.v1.blob.>")
         return {stored.subject.split(".")[3] for stored in held}
+
+    async def cancelled(self, body: Body, tensors: Mapping[str, Tensor]) -> JobFinished:
+        """The record of a job that is withdrawn as soon as it tells of a loss."""
+        job = JobSubmitted(job=f"job-{next(self.ids)}", body=body)
+        begun = anyio.Event()
+        await self.bus.subscribe(
+            subjects.event(job.tenant, job.job, "progress"),
+            lambda message: begun.set() if b"loss" in message.data else None,
+        )
+        await jobs.submit(self.bus, job, tensors)
+        with anyio.fail_after(SECONDS):
+            await begun.wait()
+        await jobs.withdraw(self.bus, job)
+        return await jobs.wait(self.bus, job, timeout=SECONDS)
+
+    async def forget(self) -> None:
+        """Remove what is remembered of stages and runs."""
+        for entry in await self.bus.entries(Bucket.CONTROL):
+            await self.bus.remove(Bucket.CONTROL, entry.key)
 
 
 @asynccontextmanager

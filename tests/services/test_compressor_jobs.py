@@ -17,15 +17,9 @@ from shared.contracts.errors import (
     UnsupportedOperator,
 )
 from shared.contracts.subjects import Bucket
-from shared.contracts.v1.jobs import (
-    BlobRef,
-    CompressBody,
-    ImportBody,
-    InferBody,
-    JobSubmitted,
-)
+from shared.contracts.v1.jobs import BlobRef, CompressBody, ImportBody, InferBody, JobSubmitted
 from shared.tensors import layouts
-from tests.services.compressor_house import LABELS, SCORES, X, network, opened
+from tests.services.compressor_house import HELD, LABELS, SCORES, X, network, opened
 from tests.services.onnx_files import file, node
 
 
@@ -166,7 +160,7 @@ async def test_what_cannot_be_compressed_or_judged_is_refused_by_name(memory: Me
         with pytest.raises(UnknownModel, match="did you mean net"):
             await house.compress(int8.model_copy(update={"model": "nets"}))
         with pytest.raises(InvalidTensor, match="label 9"):
-            await house.compress(int8, labels=np.full(200, 9))
+            await house.compress(int8, HELD | {"labels": layouts.dense(np.full(200, 9))})
         with pytest.raises(InvalidTensor, match="needs tensors"):
             await house.run(int8, {"x": layouts.dense(X)})
         with pytest.raises(InvalidNetwork, match="nothing to compress"):
@@ -197,13 +191,12 @@ async def test_a_cancelled_compression_leaves_no_artifact(
         monkeypatch.setattr(measure.Bench, "compare", stuck)
         handler = CompressorHandler(house.broker.connect("other"))
         body = CompressBody(model="net", method="int8")
-        tensors = {"x": layouts.dense(X), "labels": layouts.dense(LABELS)}
 
         async def progress(_done: float, _reason: str) -> None:
             return
 
         async with anyio.create_task_group() as group:
-            group.start_soon(handler.handle, JobSubmitted(job="c", body=body), tensors, progress)
+            group.start_soon(handler.handle, JobSubmitted(job="c", body=body), HELD, progress)
             await measuring.wait()
             during = await house.artifacts()
             group.cancel_scope.cancel()

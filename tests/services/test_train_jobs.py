@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import anyio
 import numpy as np
 import pytest
 
@@ -25,16 +24,17 @@ from shared.network import artifact, observing
 from shared.network.training import state
 from shared.tensors import layouts
 from shared.tensors.layouts import Layout, Tensor
-from tests.services.compressor_house import LABELS, SECONDS, House, X, network, opened
+from tests.services.compressor_house import (
+    LABELS,
+    LEARNED,
+    ROWS,
+    SECONDS,
+    House,
+    X,
+    network,
+    opened,
+)
 
-ROWS: dict[str, Tensor] = {
-    "train_x": layouts.dense(X),
-    "train_labels": layouts.dense(LABELS.astype(np.int64)),
-}
-HELD: dict[str, Tensor] = {
-    "x": layouts.dense(X[:50]),
-    "labels": layouts.dense(LABELS[:50].astype(np.int64)),
-}
 RIGL = SparseTraining(method="rigl", sparsity=0.9, every=2)
 BODY = TrainBody(model="net", epochs=3, batch=32, fresh=True, variant="rigl90", sparse=RIGL)
 
@@ -43,7 +43,7 @@ async def test_a_trained_variant_joins_the_model_and_is_served(memory: MemoryBro
     async with opened(memory) as house:
         await house.load(network())
 
-        finished, _ = await house.run(BODY, ROWS | HELD)
+        finished, _ = await house.run(BODY, ROWS)
 
         report = finished.report
         manifest = await house.manifest()
@@ -65,7 +65,7 @@ async def test_training_further_makes_a_turned_network_right(memory: MemoryBroke
         await house.load(network(turned=True))
         body = TrainBody(model="net", epochs=60, batch=32, rate=1e-2)
 
-        finished, _ = await house.run(body, ROWS | HELD)
+        finished, _ = await house.run(body, ROWS)
 
         assert float(str(finished.report["baseline_accuracy"])) < 0.2
         assert float(str(finished.report["accuracy"])) > 0.9
@@ -75,7 +75,7 @@ async def test_the_same_job_gives_the_same_artifact(memory: MemoryBroker) -> Non
     async with opened(memory) as house:
         await house.load(network())
 
-        first, second = [(await house.run(BODY, ROWS))[0].report["artifact"] for _ in range(2)]
+        first, second = [(await house.run(BODY, LEARNED))[0].report["artifact"] for _ in range(2)]
 
         assert first == second
 
@@ -88,11 +88,11 @@ async def test_a_run_that_lost_its_worker_goes_on_from_its_checkpoint(
     monkeypatch.setattr(training, "SLICE", 0.0)
     async with opened(memory) as house:
         await house.load(network())
-        whole, _ = await house.run(BODY, ROWS)
-        await forget(house)
+        whole, _ = await house.run(BODY, LEARNED)
+        await house.forget()
         broken = breaking(monkeypatch, after=5)
 
-        again, _ = await house.run(BODY.model_copy(update={"variant": "again"}), ROWS)
+        again, _ = await house.run(BODY.model_copy(update={"variant": "again"}), LEARNED)
 
         assert broken() == 1
         assert again.report["artifact"] == whole.report["artifact"]
@@ -101,14 +101,14 @@ async def test_a_run_that_lost_its_worker_goes_on_from_its_checkpoint(
 async def test_a_checkpoint_of_another_run_is_not_taken_up(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         await house.load(network())
-        whole, _ = await house.run(BODY, ROWS)
+        whole, _ = await house.run(BODY, LEARNED)
         (entry,) = [e for e in await house.bus.entries(Bucket.CONTROL) if e.key[:6] == "train."]
         stored = await house.bus.get_blob(BlobRef.model_validate_json(entry.value or b""))
         false = replace(state.unpack(stored), slots={})
         ref = await house.bus.put_blob(state.pack(false))
         await house.bus.put(Bucket.CONTROL, entry.key, ref.model_dump_json().encode())
 
-        again, _ = await house.run(BODY.model_copy(update={"variant": "again"}), ROWS)
+        again, _ = await house.run(BODY.model_copy(update={"variant": "again"}), LEARNED)
 
         assert again.report["resumed_at"] == 0
         assert again.report["artifact"] == whole.report["artifact"]
@@ -122,7 +122,7 @@ async def test_progress_tells_step_and_loss(memory: MemoryBroker) -> None:
         await house.bus.subscribe(subject, lambda message: heard.append(message.data.decode()))
         job = JobSubmitted(job="watched", body=BODY.model_copy(update={"epochs": 200}))
 
-        await jobs.submit_and_wait(house.bus, job, ROWS, timeout=60)
+        await jobs.submit_and_wait(house.bus, job, LEARNED, timeout=60)
 
         assert any("of 1400, loss" in event for event in heard)
 
@@ -130,19 +130,9 @@ async def test_progress_tells_step_and_loss(memory: MemoryBroker) -> None:
 async def test_a_cancelled_run_leaves_no_variant(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         await house.load(network())
-        job = JobSubmitted(job="long", body=BODY.model_copy(update={"epochs": 100_000}))
-        events = subjects.events_of("default", "long")
-        begun = anyio.Event()
-        await house.bus.subscribe(
-            events, lambda message: begun.set() if b"loss" in message.data else None
-        )
-        await jobs.submit(house.bus, job, ROWS)
-        with anyio.fail_after(30):
-            await begun.wait()
 
-        await jobs.withdraw(house.bus, job)
+        record = await house.cancelled(BODY.model_copy(update={"epochs": 100_000}), LEARNED)
 
-        record = await jobs.wait(house.bus, job, timeout=30)
         assert record.failure is not None
         assert record.failure.code == JobCancelled.code
         assert [variant.name for variant in (await house.manifest()).variants] == ["dense"]
@@ -152,30 +142,35 @@ async def test_a_cancelled_run_leaves_no_variant(memory: MemoryBroker) -> None:
     ("changes", "tensors", "error", "told"),
     [
         ({}, {}, InvalidTensor, "needs the tensor 'train_x'"),
-        ({"model": None}, ROWS, InvalidMessage, "name the model"),
-        ({"variant": "dense"}, ROWS, InvalidMessage, "'dense' is what the model came with"),
-        ({"model": "nothing"}, ROWS, UnknownModel, "nothing"),
-        ({"rate": 1e30, "sparse": None}, ROWS, TrainingDiverged, "a smaller rate than 1e"),
+        ({"model": None}, LEARNED, InvalidMessage, "name the model"),
+        ({"variant": "dense"}, LEARNED, InvalidMessage, "'dense' is what the model came with"),
+        ({"model": "nothing"}, LEARNED, UnknownModel, "nothing"),
+        ({"rate": 1e30, "sparse": None}, LEARNED, TrainingDiverged, "a smaller rate than 1e"),
         (
             {"sparse": SparseTraining(method="gradual", sparsity=0.2, start=0.5)},
-            ROWS,
+            LEARNED,
             InvalidMessage,
             "start 0.5 exceeds the sparsity 0.2",
         ),
         (
             {},
-            ROWS | {"train_labels": layouts.dense(np.full(len(X), 9))},
+            LEARNED | {"train_labels": layouts.dense(np.full(len(X), 9))},
             InvalidTensor,
             "label 9 is not one of the 4 classes",
         ),
-        ({}, ROWS | {"train_labels": layouts.dense(LABELS[:5])}, InvalidTensor, "not the same"),
+        ({}, LEARNED | {"train_labels": layouts.dense(LABELS[:5])}, InvalidTensor, "not the same"),
         (
             {},
-            ROWS | {"train_x": layouts.dense(np.full_like(X, np.nan))},
+            LEARNED | {"train_x": layouts.dense(np.full_like(X, np.nan))},
             InvalidTensor,
             r"x must be finite, x\[0, 0\] is nan",
         ),
-        ({}, {name: layouts.dense(t.values[:0]) for name, t in ROWS.items()}, InvalidTensor, "row"),
+        (
+            {},
+            {name: layouts.dense(t.values[:0]) for name, t in LEARNED.items()},
+            InvalidTensor,
+            "row",
+        ),
     ],
     ids=[
         "no_rows",
@@ -237,13 +232,7 @@ async def test_workers_report_what_products_read(memory: MemoryBroker) -> None:
 
 async def pinned(house: House, body: TrainBody) -> JobFinished:
     job = JobSubmitted(job=f"pinned-{next(house.ids)}", worker_class="cpu", body=body)
-    return (await jobs.submit_and_wait(house.bus, job, ROWS, timeout=SECONDS))[0]
-
-
-async def forget(house: House) -> None:
-    """Remove every checkpoint."""
-    for entry in await house.bus.entries(Bucket.CONTROL):
-        await house.bus.remove(Bucket.CONTROL, entry.key)
+    return (await jobs.submit_and_wait(house.bus, job, LEARNED, timeout=SECONDS))[0]
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, *, after: int) -> Callable[[], int]:
