@@ -13,9 +13,13 @@ from shared.bus.port import Bus
 from shared.chassis import artifacts, interactive
 from shared.chassis.artifacts import Artifacts
 from shared.chassis.device import DeviceThread
+from shared.chassis.executor import BackendHandler
+from shared.chassis.handler import Outcome
 from shared.chassis.interactive import Limits
+from shared.chassis.training import Trainer
 from shared.contracts import packed, subjects
 from shared.contracts.subjects import Bucket
+from shared.contracts.v1.jobs import Body, JobSubmitted
 from shared.contracts.v1.models import ModelManifest, PortSignature, Variant
 from shared.contracts.v1.workers import WorkerCard
 from shared.network import artifact
@@ -25,6 +29,7 @@ from shared.operators.spec import Attributes, OperatorSpec
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType
+from tests.services.worker_house import silent
 
 CARD = WorkerCard(worker="cpu-1", worker_class="cpu", service="cpu-worker", pid=1)
 COLUMNS = 3
@@ -91,6 +96,14 @@ def mixing() -> Network:
     return Network(inputs, ("y",), (step,), {})
 
 
+def rows(*first: float) -> np.ndarray:
+    """(len(first), 3) f32; row i holds first[i], first[i] + 0.25, first[i] + 0.5."""
+    return np.array(first, np.float32).reshape(-1, 1) + np.array([0, 0.25, 0.5], np.float32)
+
+
+X = {"x": layouts.dense(rows(1.0, 2.0))}
+
+
 @dataclass
 class House:
     """A backend, its artifacts, and a bus to talk to them."""
@@ -108,6 +121,15 @@ class House:
             while loaded and self.artifacts.find(self.sha256[name]) is None:
                 await anyio.lowlevel.checkpoint()
         return self.sha256[name]
+
+    def handler(self) -> BackendHandler:
+        """What does durable jobs on this backend."""
+        trainer = Trainer(self.bus, self.device, self.artifacts)
+        return BackendHandler(self.device, self.artifacts, trainer)
+
+    async def run(self, body: Body, tensors: Mapping[str, Tensor] = X) -> Outcome:
+        """Handle one job of that body."""
+        return await self.handler().handle(JobSubmitted(job="j1", body=body), tensors, silent)
 
     async def ask(self, *items: bytes, worker: str = "cpu-1") -> list[packed.Answer]:
         """Send calls in one message; returns their answers."""
@@ -164,11 +186,6 @@ def call(artifact_digest: str, x: Array, *, budget: float = 0.0, name: str = "x"
     """One call as the gateway packs it."""
     head = packed.Head(name, "f32", x.shape)
     return packed.item(packed.Call(artifact_digest, (head,), (), budget), [x.tobytes()])
-
-
-def rows(*first: float) -> np.ndarray:
-    """(len(first), 3) f32; row i holds first[i], first[i] + 0.25, first[i] + 0.5."""
-    return np.array(first, np.float32).reshape(-1, 1) + np.array([0, 0.25, 0.5], np.float32)
 
 
 def first_output(answer: packed.Answer, body: memoryview) -> np.ndarray:

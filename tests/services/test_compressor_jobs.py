@@ -21,6 +21,7 @@ from shared.contracts.v1.jobs import BlobRef, CompressBody, ImportBody, InferBod
 from shared.tensors import layouts
 from tests.services.compressor_house import HELD, LABELS, SCORES, X, network, opened
 from tests.services.onnx_files import file, node
+from tests.services.worker_house import silent
 
 
 async def test_an_imported_file_is_served_with_the_same_numbers(memory: MemoryBroker) -> None:
@@ -192,11 +193,8 @@ async def test_a_cancelled_compression_leaves_no_artifact(
         handler = CompressorHandler(house.broker.connect("other"))
         body = CompressBody(model="net", method="int8")
 
-        async def progress(_done: float, _reason: str) -> None:
-            return
-
         async with anyio.create_task_group() as group:
-            group.start_soon(handler.handle, JobSubmitted(job="c", body=body), HELD, progress)
+            group.start_soon(handler.handle, JobSubmitted(job="c", body=body), HELD, silent)
             await measuring.wait()
             during = await house.artifacts()
             group.cancel_scope.cancel()

@@ -34,7 +34,7 @@ from shared.operators import catalog, validate
 from shared.tensors.layouts import Layout
 from tests.services import compute_house
 from tests.services.profiler_house import CARD, house
-from tests.services.worker_house import appears
+from tests.services.worker_house import appears, silent
 
 # experiments
 
@@ -317,11 +317,7 @@ async def test_what_cannot_be_measured_fails_with_its_reason(
         handler = ProfileHandler(Workbench(bus))
 
         with pytest.raises(error):
-            await handler.handle(job, {}, _silent)
-
-
-async def _silent(_done: float, _what: str) -> None:
-    """Progress that nobody follows."""
+            await handler.handle(job, {}, silent)
 
 
 @pytest.mark.usefixtures("quick")

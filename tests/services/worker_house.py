@@ -67,6 +67,10 @@ def succeed() -> Outcome:
     return Outcome({"y": layouts.dense(np.array([1.0, 2.0], np.float32))})
 
 
+async def silent(_done: float, _what: str) -> None:
+    """Progress that nobody follows."""
+
+
 def failing(error: Exception) -> Act:
     """Raise."""
 
