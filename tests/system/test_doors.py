@@ -189,7 +189,9 @@ def test_a_file_is_searched_reported_repeated_and_trained_from_the_command_line(
 
     assert searched["accepted"], searched
     assert repeated["artifact"] == searched["artifact"]
-    assert {"report.json", "recipe.json", "index.html"} <= {path.name for path in found.iterdir()}
+    written = {path.name for path in found.iterdir()}
+    assert written == {"report.json", "recipe.json", "index.html", "pareto.png"}
+    assert (found / "pareto.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert trained["variant"] == "rigl"
     names = {(row["variant"], row["worker_class"]) for row in measured["benchmark"]}
     assert {("dense", "cpu"), ("again", "cpu"), ("rigl", "cpu")} <= names
