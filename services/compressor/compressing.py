@@ -5,6 +5,7 @@ import anyio.to_thread
 
 from services.compressor import (
     benchmarking,
+    joining,
     labelled,
     laying,
     manifests,
@@ -64,9 +65,7 @@ async def run(
         await progress(0.9, judged.reason)
         variant = outcome.variant(body, stored, made.network, after, judged)
         if judged.accepted:
-            await bus.put_blob(await bus.get_blob(stored), keep=True)
-            joined = outcome.joined(variant, before.latency)
-            manifest = await manifests.change(bus, body.model, joined)
+            manifest = await joining.join(bus, body.model, variant, before.latency)
         return Outcome(report=outcome.report(manifest, variant, judged, made.layers, recipe))
     finally:
         if recipe is None:  # what a recipe made is remembered, and expires by itself

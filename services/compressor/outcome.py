@@ -1,7 +1,7 @@
-"""What a compression leaves: a variant in the manifest, and a report of how it came to be."""
+"""What a compression leaves: a variant for the manifest, and a report of how it came to be."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pydantic import BaseModel
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from services.compressor.measure import Measured
 from services.compressor.pipeline import LayerChange
 from shared.contracts.v1.jobs import BlobRef, CompressBody
-from shared.contracts.v1.models import Latency, ModelManifest, Variant, Verdict
+from shared.contracts.v1.models import ModelManifest, Variant, Verdict
 from shared.contracts.v1.recipes import Recipe
 from shared.network import rewrites, shapes
 from shared.network.graph import Network
@@ -53,19 +53,6 @@ def variant(
     )
 
 
-def joined(made: Variant, before: Latency) -> Callable[[ModelManifest], ModelManifest]:
-    """What an accepted variant does to a manifest, whatever else happened to that meanwhile."""
-
-    def update(manifest: ModelManifest) -> ModelManifest:
-        baseline = manifest.variants[0]
-        kept = [_timed(baseline, before)]
-        kept += [held for held in manifest.variants[1:] if held.name != made.name]
-        default = made.name if _better(manifest, made) else manifest.default
-        return manifest.model_copy(update={"variants": (*kept, made), "default": default})
-
-    return update
-
-
 def changes(before: Network, after: Network, notes: Mapping[str, str]) -> tuple[LayerChange, ...]:
     """What became of each product of a network, by the name of its step."""
     old, new = rewrites.products(before), rewrites.products(after)
@@ -106,24 +93,3 @@ def report(
 def plain(value: BaseModel) -> dict[str, object]:
     """A contract as JSON has it."""
     return value.model_dump(mode="json", exclude_none=True)
-
-
-def _better(manifest: ModelManifest, made: Variant) -> bool:
-    """Whether a variant should serve by default: asked to be fast, and faster than what does."""
-    if made.verdict is None or made.verdict.objective == "size":
-        return False
-    (mine,) = made.latencies
-    current = manifest.variant("")
-    if current is None or current.name in (made.name, manifest.variants[0].name):
-        return True
-    rivals = [held.p50 for held in current.latencies if _same_call(held, mine)]
-    return not rivals or mine.p50 < min(rivals)
-
-
-def _timed(variant: Variant, latency: Latency) -> Variant:
-    others = tuple(held for held in variant.latencies if not _same_call(held, latency))
-    return variant.model_copy(update={"latencies": (*others, latency)})
-
-
-def _same_call(one: Latency, other: Latency) -> bool:
-    return (one.worker_class, one.batch) == (other.worker_class, other.batch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from services.compressor import analysis, calibration, manifests, outcome, training, verdict
+from services.compressor import analysis, calibration, joining, outcome, training, verdict
 from services.compressor.analysis import Advice
 from services.compressor.measure import Measured, Subject
 from services.compressor.pipeline import LayerChange
@@ -85,9 +85,7 @@ async def _search(
         variant = outcome.variant(
             named, chosen.stored, chosen.network, chosen.measured, chosen.judged
         )
-        await bench.bus.put_blob(await bench.bus.get_blob(chosen.stored), keep=True)
-        joined = outcome.joined(variant, before.latency)
-        manifest = await manifests.change(bench.bus, body.model, joined)
+        manifest = await joining.join(bench.bus, body.model, variant, before.latency)
         report |= outcome.report(manifest, variant, chosen.judged, chosen.layers, chosen.recipe)
     else:
         report |= {"accepted": False, "reason": _refusal(tried)}

@@ -128,10 +128,7 @@ class Kitchen:
         rows = {name: self.tensors[name] for name in training.LEARNED if name in self.tensors}
         bench = self.bench
         record = await training.compute(bench.bus, bench.job, body, now, rows, self._training)
-        report = record.report
-        return Made(
-            artifact=BlobRef.model_validate({"sha256": report["artifact"], "size": report["size"]})
-        )
+        return Made(artifact=training.trained(record))
 
     async def _training(self, done: float, what: str) -> None:
         await self.progress(0.05 + 0.4 * done, what)

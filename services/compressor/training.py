@@ -1,12 +1,12 @@
 """Jobs of the kind `train`: the computing is a job of a class of workers, its result a variant."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
 
-from services.compressor import labelled, manifests, measure
+from services.compressor import joining, labelled, manifests, measure
 from services.compressor.measure import Bench, Measured, Subject
 from shared.bus.port import Bus, Inbound
 from shared.chassis import jobs
@@ -41,9 +41,7 @@ async def run(
     held = labelled.read(manifest, _held_out(tensors)) if "x" in tensors else None
     learned = {name: tensors[name] for name in LEARNED if name in tensors}
     record = await compute(bus, job, body, first.artifact, learned, progress)
-    made = BlobRef.model_validate(
-        {"sha256": record.report["artifact"], "size": record.report["size"]}
-    )
+    made = trained(record)
     try:
         measured: list[Measured] = []
         if held is not None:
@@ -52,9 +50,8 @@ async def run(
             bench = Bench(bus, job, where, held, batch=1)
             subjects_ = [Subject(one, size) for one, size in _pair(first, made, record)]
             measured = await bench.compare(subjects_)
-        await bus.put_blob(await bus.get_blob(made), keep=True)
         variant = _variant(body, made, record, measured)
-        manifest = await manifests.change(bus, body.model, _joined(variant))
+        manifest = await joining.join(bus, body.model, variant)
         return Outcome(report=_report(manifest, variant, record, measured))
     finally:
         with anyio.CancelScope(shield=True):
@@ -85,6 +82,12 @@ async def compute(
     async with _passing_on(bus, asked, progress):
         record, _ = await jobs.submit_and_wait(bus, asked, tensors, timeout=PATIENCE)
     return record
+
+
+def trained(record: JobFinished) -> BlobRef:
+    """The artifact that came out of a computing job; it expires unless it is kept."""
+    report = record.report
+    return BlobRef.model_validate({"sha256": report["artifact"], "size": report["size"]})
 
 
 @asynccontextmanager
@@ -140,16 +143,6 @@ def _variant(
         method=f"train {body.sparse.method}" if body.sparse else "train",
         latencies=tuple(one.latency for one in measured[1:]),
     )
-
-
-def _joined(variant: Variant) -> Callable[[ModelManifest], ModelManifest]:
-    """What a trained variant does to a manifest: it takes the place of one of its name."""
-
-    def update(manifest: ModelManifest) -> ModelManifest:
-        kept = [held for held in manifest.variants if held.name != variant.name]
-        return manifest.model_copy(update={"variants": (*kept, variant)})
-
-    return update
 
 
 def _report(
