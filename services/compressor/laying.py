@@ -16,7 +16,7 @@ from services.compressor.pipeline import Pruned
 from shared.chassis.handler import Progress
 from shared.contracts.errors import BusUnavailable, SuiteError
 from shared.contracts.v1.jobs import CompressBody, OperatorBody
-from shared.network import shapes
+from shared.network import rewrites, shapes
 from shared.network.graph import Network, Step
 from shared.operators import dims
 from shared.sparse import candidates, choose, features
@@ -187,6 +187,40 @@ async def lay_out(
     return Laid(choices, weights)
 
 
+async def seconds(
+    bench: Bench, network: Network, made: Mapping[str, Mapping[str, Tensor]], batch: int
+) -> dict[str, dict[str, float]]:
+    """What the product of each layer takes with each of its weights on the class [s].
+
+    Args:
+        made: weights by step name and what they are called; they take turns.
+
+    Raises:
+        SuiteError: what a timed call failed with.
+    """
+    types, steps = shapes.infer(network, batch), {step.name: step for step in network.steps}
+    found: dict[str, dict[str, float]] = {}
+    for name, weights in made.items():
+        x = dims.matrix(_named(types, steps[name]), "x")
+        found[name] = await _in_turns(bench, steps[name], x, weights)
+    return found
+
+
+async def _in_turns(
+    bench: Bench, step: Step, x: tuple[int, int], weights: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The best round of each weight: neighbours only ever add to one."""
+    samples: dict[str, list[float]] = {way: [] for way in weights}
+    best = dict.fromkeys(weights, float("inf"))
+    for _ in range(ROUNDS):
+        for way, weight in weights.items():
+            repeat = measure.repeats(samples[way], ROUND_SECONDS)
+            record, _ = await bench.run(*call(Layer(step, weight, x), weight, repeat))
+            samples[way] = list(record.timing.samples)
+            best[way] = min(best[way], median(samples[way]))
+    return best
+
+
 def call(layer: Layer, weight: Tensor, repeat: int) -> tuple[OperatorBody, dict[str, Tensor]]:
     """The operator call of a layer with its weight in some layout; x is normal."""
     rng = np.random.default_rng(SEED)
@@ -197,11 +231,9 @@ def call(layer: Layer, weight: Tensor, repeat: int) -> tuple[OperatorBody, dict[
     if "bias" in layer.step.inputs:
         tensors["bias"] = layouts.dense(np.zeros(weight.shape[0], np.float32))
     attributes = dict(layer.step.attributes)
-    if weight.layout is layouts.Layout.DENSE:
-        operator = layer.step.operator
-    else:
-        operator = f"spmm_{weight.layout}"
+    if weight.layout in layouts.SPARSE:
         attributes["batch_first"] = True
+    operator = rewrites.OPERATORS[weight.layout]
     return OperatorBody(operator=operator, attributes=attributes, repeat=repeat), tensors
 
 

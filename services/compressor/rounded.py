@@ -28,6 +28,8 @@ RULES: Mapping[str, Callable[[Observed], Range]] = {
     "mse": partial(ranges.mse, bits=BYTE),
     "kl": partial(ranges.entropy, bits=BYTE),
 }
+Ways = Mapping[str, Mapping[str, Tensor]]  # by step name and what it is called
+Costs = Mapping[str, Mapping[str, float]]  # the same
 Seen = Mapping[str, Observed]  # by step name
 Scores = Callable[[Network], F32]  # of a network on calibration rows: (n, classes)
 
@@ -96,29 +98,76 @@ def solve(stage: Quantize | Adapt, weight: F32, chosen: Scheme, seen: Observed |
             return gptq.quantize(weight, seen.gram, chosen, act_order=order, damping=damping)
 
 
-def adapted(stage: Adapt, network: Network, seen: Seen, scores: Scores) -> Rounded:
-    """Bits by layer: least summed loss within the share of the dense bytes.
+def ways(stage: Adapt, network: Network, seen: Seen) -> Ways:
+    """Every layer in every number of bits, and as it is.
+
+    Raises:
+        ValueError: no dense layer.
+    """
+    return {
+        name: _ways(stage, weight, seen.get(name)) for name, weight in _weights(network).items()
+    }
+
+
+def bytes_of(made: Ways) -> Costs:
+    """What every way of every layer takes [bytes]."""
+    return {
+        name: {way: float(tensor.nbytes) for way, tensor in options.items()}
+        for name, options in made.items()
+    }
+
+
+def adapted(
+    stage: Adapt, network: Network, made: Ways, costs: Costs, scores: Scores
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Bits by layer: least summed loss within the share of the dense bytes, or the seconds.
 
     The loss of an option is what the network's answers lose when that layer alone is stored so.
 
+    Args:
+        made: see `ways`.
+        costs: [bytes] or [s] of each.
+
+    Returns:
+        By step name, the way that was chosen, and what there is to say of it.
+
     Raises:
-        ValueError: no dense layer, or not even 4 bits everywhere fit; names what would.
+        ValueError: not even the cheapest options fit; names what would.
     """
-    weights = _weights(network)
     reference = scores(network)
-    made = {name: _ways(stage, weight, seen.get(name)) for name, weight in weights.items()}
     options = {
         name: [
-            Option(way, tensor.nbytes, lost(network, name, tensor, reference, scores))
-            for way, tensor in ways.items()
+            Option(way, costs[name][way], lost(network, name, tensor, reference, scores))
+            for way, tensor in tried.items()
         ]
-        for name, ways in made.items()
+        for name, tried in made.items()
     }
-    budget = stage.share * sum(weight.nbytes for weight in weights.values())
+    budget = stage.seconds
+    if budget is None:
+        assert stage.share is not None  # the contract: one of the two
+        budget = stage.share * sum(costs[name][DENSE] for name in made)
     chosen = adaptive.allocate(options, budget)
-    picked = {name: made[name][one.name] for name, one in chosen.items() if one.name != DENSE}
-    notes = {name: f"{one.name}: loses {one.loss:.3g} nats" for name, one in chosen.items()}
-    return Rounded(rewrites.with_weights(network, picked), notes)
+    unit = "bytes" if stage.seconds is None else "s"
+    notes = {
+        name: f"{one.name}: loses {one.loss:.3g} nats, takes {one.cost:.4g} {unit}"
+        for name, one in chosen.items()
+    }
+    return {name: one.name for name, one in chosen.items()}, notes
+
+
+def picked(network: Network, made: Ways, chosen: Mapping[str, str]) -> Network:
+    """The network with one way of each layer.
+
+    Raises:
+        ValueError: a layer or a way is not there; names what is.
+    """
+    for name, way in chosen.items():
+        if name not in made:
+            raise ValueError(f"no dense layer is called {name!r}; there are {', '.join(made)}")
+        if way not in made[name]:
+            raise ValueError(f"{name!r} has no way {way!r}; there are {', '.join(made[name])}")
+    taken = {name: made[name][way] for name, way in chosen.items() if way != DENSE}
+    return rewrites.with_weights(network, taken)
 
 
 def lost(network: Network, step: str, weight: Tensor, reference: F32, scores: Scores) -> float:
@@ -151,13 +200,13 @@ def _scaled(network: Network, wanted: Scheme, seen: Seen) -> Network:
 
 
 def _ways(stage: Adapt, weight: F32, seen: Observed | None) -> dict[str, Tensor]:
-    """A layer in 4 bits, in 8 bits, and as it is."""
-    four = scheme.int4_per_group(stage.group).fitted(weight.shape[1])
-    return {
-        "4 bits": solve(stage, weight, four, seen),
-        "8 bits": solve(stage, weight, scheme.INT8_PER_CHANNEL, seen),
-        DENSE: dense(weight),
+    """A layer in each number of bits, and as it is."""
+    schemes = {bits: scheme.of(bits, stage.group if bits <= 4 else None) for bits in stage.bits}
+    made = {
+        f"{bits} bits": solve(stage, weight, one.fitted(weight.shape[1]), seen)
+        for bits, one in schemes.items()
     }
+    return {**made, DENSE: dense(weight)}
 
 
 def _shifted(

@@ -42,7 +42,7 @@ from shared.tensors import container, layouts
 from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import SPARSE, Tensor
 
-EDITION = "2"  # of what stages do; another one finds nothing in the store
+EDITION = "3"  # of what stages do; another one finds nothing in the store
 JUDGED = 256  # rows on which the loss of a layer is measured
 SLOPED = 1024  # rows whose slopes score weights
 _READS = {  # by stage, the tensors on which its result depends
@@ -116,6 +116,8 @@ class Kitchen:
                 return await self._trained(stage, now)
             case LayOut():
                 return await self._laid_out(stage, now)
+            case Adapt():
+                return await self._adapted(stage, now)
         network = await self._network(now)
         seen = await self._seen(stage, now)
         work = partial(_pure, stage, network, seen, self.tensors)
@@ -170,6 +172,21 @@ class Kitchen:
         changed = rewrites.with_weights(plain, made)
         return Made(artifact=await self._store(changed))
 
+    async def _adapted(self, stage: Adapt, now: BlobRef) -> Made:
+        network, seen = await self._network(now), await self._seen(stage, now)
+        ways = await anyio.to_thread.run_sync(rounded.ways, stage, network, seen)
+        chosen, notes = dict(stage.layers or {}), dict[str, str]()
+        if stage.layers is None:
+            costs = rounded.bytes_of(ways)
+            if stage.seconds is not None:
+                costs = await laying.seconds(self.bench, network, ways, self.body.batch)
+            answers = partial(scores, x=calibration.rows(self.tensors)[:JUDGED])
+            work = partial(rounded.adapted, stage, network, ways, costs, answers)
+            chosen, notes = await anyio.to_thread.run_sync(work)
+        artifact = await self._store(rounded.picked(network, ways, chosen))
+        told = stage.model_copy(update={"layers": chosen})
+        return Made(artifact=artifact, notes=notes, stage=told)
+
     async def _seen(self, stage: Stage, now: BlobRef) -> dict[str, Observed]:
         """What the layers read, when the stage wants to know."""
         if not _calibrates(stage):
@@ -193,7 +210,7 @@ class Kitchen:
             stage.model_dump_json(),
             container.digest(container.pack(held)),
         ]
-        if isinstance(stage, LayOut):
+        if isinstance(stage, LayOut) or (isinstance(stage, Adapt) and stage.seconds is not None):
             asked = self.body
             parts += [self.bench.worker_class, asked.objective, str(asked.batch)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -227,14 +244,10 @@ def _pure(
         case Smooth():
             if not list(chains.pairs(network)):
                 raise ValueError("nothing to smooth: no dense layer alone reads another's output")
-            largest = {name: one.largest for name, one in seen.items()}
-            return chains.smoothed(network, largest, stage.alpha), {}
+            changed, shares = chains.smoothed(network, seen, stage.alpha)
+            return changed, {name: f"alpha {share:g}" for name, share in shares.items()}
         case Quantize():
             made = rounded.apply(stage, network, seen)
-            return made.network, dict(made.notes)
-        case Adapt():
-            answers = partial(scores, x=calibration.rows(tensors)[:JUDGED])
-            made = rounded.adapted(stage, network, seen, answers)
             return made.network, dict(made.notes)
     raise ValueError(f"stage {stage.stage} is not done here")
 

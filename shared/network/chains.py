@@ -8,6 +8,7 @@ import numpy as np
 from shared.network.graph import Network, Step
 from shared.pruning.masks import Mask
 from shared.quantization import corrections
+from shared.quantization.observers import Observed
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, dense
 
@@ -34,19 +35,31 @@ def equalized(network: Network, *, rounds: int = 3) -> Network:
     return network
 
 
-def smoothed(network: Network, largest: Mapping[str, F32], alpha: float) -> Network:
+def smoothed(
+    network: Network, seen: Mapping[str, Observed], alpha: float | None
+) -> tuple[Network, dict[str, float]]:
     """Both layers of each pair with the difficulty of the inputs shared; the meaning stays.
 
     Args:
-        largest: by name of the second step, (cols,) the largest absolute input of each column.
-        alpha: share that moves to the weights, 0..1.
+        seen: by name of the second step, what it reads.
+        alpha: share that moves to the weights, 0..1; None: the best for each pair.
+
+    Returns:
+        The network, and by name of the second step the share that was taken.
+
+    Raises:
+        ValueError: a share is to be searched and there are no second moments.
 
     Source: Xiao et al. 2022, "SmoothQuant", eq. 4.
     """
+    taken: dict[str, float] = {}
     for first, second in list(pairs(network)):
-        scales = corrections.smooth(largest[second.name], _weight(network, second), alpha)
+        weight, inputs = _weight(network, second), seen[second.name]
+        share = corrections.best_share(inputs, weight) if alpha is None else alpha
+        scales = corrections.smooth(inputs.largest, weight, share)
         network = rescaled(network, first, second, scales)
-    return network
+        taken[second.name] = share
+    return network, taken
 
 
 def without_rows(network: Network, kept: Mapping[str, Mask]) -> Network:

@@ -8,14 +8,14 @@ from shared.operators import catalog
 from shared.operators.spec import Attributes
 from shared.tensors.layouts import SPARSE, Layout, Tensor
 
-_OPERATORS = {
+OPERATORS = {
     Layout.DENSE: "gemm_f32",
     Layout.INT8_CHANNEL: "gemm_i8",
     Layout.INT4_GROUP: "gemm_i4",
     Layout.INT_GROUP: "gemm_int",
     **{layout: f"spmm_{layout}" for layout in SPARSE},
 }
-PRODUCTS = frozenset(_OPERATORS.values())
+PRODUCTS = frozenset(OPERATORS.values())
 
 
 def products(network: Network) -> dict[str, Step]:
@@ -102,7 +102,7 @@ def _reading(step: Step, weight: str, layout: Layout) -> Step:
     kept = {key: value for key, value in step.attributes.items() if key == "activation"}
     turned = {"batch_first": True} if layout in SPARSE else {}
     inputs = {**step.inputs, "weight": weight}
-    return replace(step, operator=_OPERATORS[layout], inputs=inputs, attributes=kept | turned)
+    return replace(step, operator=OPERATORS[layout], inputs=inputs, attributes=kept | turned)
 
 
 def only_read(

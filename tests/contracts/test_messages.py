@@ -17,7 +17,7 @@ from shared.contracts import v1
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
 from shared.contracts.v1.jobs import JobSubmitted
-from shared.contracts.v1.recipes import Quantize
+from shared.contracts.v1.recipes import Adapt, Quantize
 from shared.contracts.v1.workers import Heartbeat
 
 HERE = Path(__file__).parent
@@ -169,3 +169,8 @@ def test_one_scale_for_all_and_one_for_a_group_are_not_asked_for_together() -> N
 def test_static_activations_say_which_weights_they_go_with() -> None:
     with pytest.raises(ValueError, match="weights of 8 bits and a scale per row, got bits 4"):
         Quantize(bits=4, group=32, activations="static")
+
+
+def test_bits_are_chosen_within_bytes_or_within_seconds() -> None:
+    with pytest.raises(ValueError, match=r"got share 0\.5 and seconds 0\.1: give one"):
+        Adapt(share=0.5, seconds=0.1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.quantization import adaptive, affine, corrections, scheme
+from shared.quantization import adaptive, affine, corrections, observers, scheme
 from shared.quantization.adaptive import Option
 from shared.quantization.scheme import Scheme
 from shared.quantization.solvers import awq, gptq, hqq
@@ -195,6 +195,32 @@ def test_half_of_the_difficulty_moves() -> None:
     scales = corrections.smooth(np.float32([16, 4]), np.float32([[1, -1], [0.5, 0.25]]), 0.5)
 
     assert scales.tolist() == [4.0, 2.0]  # sqrt(16 / 1), sqrt(4 / 1)
+
+
+def test_the_share_that_is_found_loses_less_than_none_when_one_input_is_large() -> None:
+    weight, x = layer(8)
+    x[:, 3] *= 60  # an outlier takes nearly all codes of the inputs
+    seen = observers.add(observers.empty(x.shape[1], gram=True), x)
+
+    share = corrections.best_share(seen, weight)
+
+    def lost(alpha: float) -> float:
+        scales = corrections.smooth(seen.largest, weight, alpha)
+        held = affine.dequantize(affine.quantize(weight * scales, scheme.of(8)))
+        codes = affine.quantize(x / scales, scheme.of(8, "tensor"))
+        return float(np.square(affine.dequantize(codes) @ held.T - x @ weight.T).mean())
+
+    assert 0 < share < 1
+    assert lost(share) < 0.5 * lost(0.0)
+    assert lost(share) < 1.2 * min(lost(alpha / 20) for alpha in range(21))
+
+
+def test_a_share_is_not_searched_without_second_moments() -> None:
+    weight, x = layer(8)
+    seen = observers.add(observers.empty(x.shape[1]), x)
+
+    with pytest.raises(ValueError, match="second moments"):
+        corrections.best_share(seen, weight)
 
 
 def test_equalised_channels_have_the_same_range() -> None:

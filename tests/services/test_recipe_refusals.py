@@ -30,6 +30,9 @@ def one_row(x: Array) -> dict[str, Tensor]:
         ((Prune(sparsity=0.9, min_rows=1000),), ROWS, InvalidNetwork, "no dense layer has 1000"),
         ((LayOut(),), ROWS, InvalidNetwork, "no layer is sparse"),
         ((Quantize(), Quantize()), ROWS, InvalidNetwork, "has no dense layer"),
+        ((Adapt(seconds=1e-9),), ROWS, InvalidNetwork, "smallest that can be reached"),
+        ((Adapt(share=1.0, layers={"deep": "f32"}),), ROWS, InvalidNetwork, "no dense layer is"),
+        ((Adapt(share=1.0, layers={"wide": "1 bit"}),), ROWS, InvalidNetwork, "has no way '1 bit'"),
         ((Adapt(share=0.01),), ROWS, InvalidNetwork, "smallest that can be reached"),
         (
             (Prune(sparsity=0.9), LayOut(layouts={"wide": "xyz"})),

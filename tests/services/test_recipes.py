@@ -12,6 +12,7 @@ from shared.contracts.v1.recipes import (
     LayOut,
     Prune,
     Quantize,
+    Recipe,
     Smooth,
     Stage,
     Train,
@@ -41,6 +42,9 @@ TUNED = Train(epochs=2, batch=32, rate=1e-4)
         ((Smooth(alpha=0.4), Quantize(activations="dynamic")), {"gemm_i8"}, 3.5),
         ((Smooth(), Quantize(bits=4, group=32, activations="dynamic")), {"gemm_i4"}, 5.5),
         ((Adapt(share=0.2),), {"gemm_i4", "gemm_i8"}, 4.9),
+        ((Adapt(share=0.11, bits=(2, 3, 5, 8)),), None, 7.0),
+        ((Adapt(seconds=10.0, layers={"wide": "8 bits"}),), {"gemm_i8", "gemm_f32"}, 3.0),
+        ((Smooth(alpha=None), Quantize(activations="static")), {"gemm_q8"}, 3.5),
         ((Prune(sparsity=0.9), TUNED), {"spmm_csr", "gemm_f32"}, 3.0),
         ((Prune(sparsity=0.9, score="wanda", scope="erk"),), {"spmm_csr", "gemm_f32"}, 3.0),
         ((Prune(sparsity=0.9, score="snip"),), {"spmm_csr", "gemm_f32"}, 3.0),
@@ -75,6 +79,17 @@ async def test_every_stage_makes_a_smaller_network_that_is_served(
             InferBody(model="net", variant="small"), {"x": layouts.dense(X[:3])}
         )
         assert outputs["y"].shape == (3, 4)
+
+
+async def test_bits_that_fit_the_seconds_are_named_in_the_recipe(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        await house.load(network())
+
+        report = await house.compress(compressing(Adapt(seconds=10.0)), ROWS)
+
+        (stage,) = Recipe.model_validate(report["recipe"]).stages
+        assert isinstance(stage, Adapt)
+        assert stage.layers == {"wide": "f32", "narrow": "f32"}  # ten seconds are enough for that
 
 
 async def test_rows_that_leave_make_layers_that_are_really_smaller(memory: MemoryBroker) -> None:

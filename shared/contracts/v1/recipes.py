@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from shared.contracts.message import Value
 from shared.contracts.v1.training import Training
 
+Bits = Annotated[int, Field(ge=2, le=8)]
 Ranges = Literal["min_max", "moving", "percentile", "mse", "kl"]
 
 
@@ -44,7 +45,8 @@ class Smooth(Value):
     """Move the range of large inputs into the weights that read them, before few bits."""
 
     stage: Literal["smooth"] = "smooth"
-    alpha: float = Field(default=0.5, ge=0.0, le=1.0)  # share of the difficulty that moves
+    # share of the difficulty that moves; None: what loses least for each pair of layers
+    alpha: float | None = Field(default=0.5, ge=0.0, le=1.0)
 
 
 class Quantize(Value):
@@ -82,12 +84,24 @@ class Quantize(Value):
 
 
 class Adapt(Value):
-    """Choose 4 bits, 8 bits or none for each layer: least measured loss within the bytes."""
+    """Choose the bits of each layer, or none: least measured loss within the bytes or seconds."""
 
     stage: Literal["adapt"] = "adapt"
-    share: float = Field(gt=0.0, le=1.0)  # of the bytes of the dense layers
-    group: int = Field(default=32, ge=1)  # columns per scale at 4 bits
+    share: float | None = Field(default=None, gt=0.0, le=1.0)  # of the bytes of the dense layers
+    seconds: float | None = Field(default=None, gt=0.0)  # of the dense layers in one call
+    bits: tuple[Bits, ...] = Field(default=(4, 8), min_length=1, max_length=7)
+    group: int = Field(default=32, ge=1)  # columns per scale up to 4 bits
     solver: Literal["nearest", "gptq", "hqq"] = "gptq"
+    layers: dict[str, str] | None = None  # by step, what was chosen; None: choose
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.share is None) == (self.seconds is None):
+            raise ValueError(
+                f"adapt keeps within a share of the bytes or within seconds, got share "
+                f"{self.share} and seconds {self.seconds}: give one of the two"
+            )
+        return self
 
 
 class LayOut(Value):
