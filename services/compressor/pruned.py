@@ -6,7 +6,7 @@ import numpy as np
 
 from services.compressor import pipeline
 from shared.contracts.v1.recipes import Prune
-from shared.network import chains, rewrites
+from shared.network import removal, rewrites
 from shared.network.graph import Network
 from shared.network.training import backward, scoring
 from shared.operators.spec import Run
@@ -31,29 +31,41 @@ def apply(stage: Prune, network: Network, scored: Weights) -> Network:
     """
     weights = layers(network, stage)
     if stage.granularity == "row":
-        return chains.without_rows(network, _rows(stage, network, scored))
+        return removal.without_rows(network, _rows(stage, network, scored))
     kept = _kept(stage, scored)
     made = {name: _stored(stage, masks.apply(weights[name], kept[name])) for name in weights}
     return rewrites.with_weights(network, made)
 
 
 def layers(network: Network, stage: Prune) -> dict[str, F32]:
-    """Dense weights with enough outputs, by step name.
+    """Dense weights with enough outputs, by step name; for rows, those that rows may leave.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none; says why.
     """
     every = pipeline.dense_weights(network)
     found = {name: weight for name, weight in every.items() if len(weight) >= stage.min_rows}
-    if stage.granularity == "row":
-        firsts = {first.name for first, _ in chains.pairs(network)}
-        found = {name: weight for name, weight in found.items() if name in firsts}
+    whole = left(network, stage)
+    found = {name: weight for name, weight in found.items() if name not in whole}
     if not any(weight.size for weight in found.values()):
+        told = "; ".join(f"{name}: {why}" for name, why in whole.items())
         raise ValueError(
             f"nothing to prune: no dense layer has {stage.min_rows} outputs"
-            + (" that one other dense layer alone reads" if stage.granularity == "row" else "")
+            + (f" that may leave ({told})" if told else "")
         )
     return found
+
+
+def left(network: Network, stage: Prune) -> dict[str, str]:
+    """Why rows of some layers cannot leave, by step name; empty for other granularities."""
+    if stage.granularity != "row":
+        return {}
+    return {
+        name: group.blocked
+        for group in removal.groups(network)
+        if group.blocked
+        for name in group.layers
+    }
 
 
 def score(stage: Prune, weights: Weights, seen: Mapping[str, Observed], slopes: Weights) -> Weights:
@@ -96,30 +108,48 @@ def _norms(seen: Observed) -> F32:
 def _kept(stage: Prune, scored: Weights) -> dict[str, Mask]:
     if stage.granularity == "nm":
         return {name: masks.n_of_m(s, n=stage.n, m=stage.m) for name, s in scored.items()}
-    if stage.granularity == "block":
-        return {name: _blocks(s, stage) for name, s in scored.items()}
-    if stage.scope == "global":
-        total = sum(s.size for s in scored.values())
-        return masks.magnitude_across(scored, masks.budget(total, stage.sparsity))
-    shapes = {name: s.shape for name, s in scored.items()}
-    budgets = shares.budgets(shapes, stage.sparsity, stage.scope)
-    return {name: masks.magnitude(s, budgets[name]) for name, s in scored.items()}
-
-
-def _blocks(scored: F32, stage: Prune) -> Mask:
+    if stage.granularity == "element":
+        return _chosen(stage, scored, {name: s.shape for name, s in scored.items()})
     side = stage.block
-    there = -(-scored.shape[0] // side) * -(-scored.shape[1] // side)
-    kept = masks.budget(there, stage.sparsity)
-    return masks.blocks(scored, kept, height=side, width=side)
+    means = {name: masks.of_blocks(s, height=side, width=side) for name, s in scored.items()}
+    chosen = _chosen(stage, means, {name: s.shape for name, s in scored.items()})
+    return {
+        name: masks.whole_blocks(mask, _matrix(scored[name]), height=side, width=side)
+        for name, mask in chosen.items()
+    }
 
 
 def _rows(stage: Prune, network: Network, scored: Weights) -> dict[str, Mask]:
-    found = {}
-    for name in layers(network, stage):
-        rows = len(scored[name])
-        kept = max(masks.budget(rows, stage.sparsity), 1)
-        found[name] = masks.rows(scored[name], kept)[:, 0]
-    return found
+    """By the first layer of each group, which rows stay; at least one, the best."""
+    found = {group.layers[0]: group.layers for group in removal.groups(network)}
+    found = {name: those for name, those in found.items() if set(those) <= scored.keys()}
+    means = {name: masks.of_rows([scored[one] for one in those]) for name, those in found.items()}
+    for mean in means.values():
+        mean[np.argmax(mean)] = np.inf
+    return _chosen(stage, means, {name: scored[name].shape for name in found}, least=1)
+
+
+def _chosen(
+    stage: Prune, scored: Weights, shapes: Mapping[str, tuple[int, ...]], *, least: int = 0
+) -> dict[str, Mask]:
+    """Which weights, blocks or rows stay: the exact share of all, by the stage's scope.
+
+    Args:
+        scored: by layer, a score for each of them.
+        shapes: by layer, of the weight.
+        least: how many stay of each layer.
+    """
+    if stage.scope == "global":
+        total = masks.budget(sum(s.size for s in scored.values()), stage.sparsity)
+        return masks.magnitude_across(scored, max(total, least * len(scored)))
+    units = {name: s.size for name, s in scored.items()}
+    budgets = shares.budgets(shapes, stage.sparsity, stage.scope, units)
+    return {name: masks.magnitude(s, max(budgets[name], least)) for name, s in scored.items()}
+
+
+def _matrix(array: F32) -> tuple[int, int]:
+    rows, cols = array.shape
+    return rows, cols
 
 
 def _stored(stage: Prune, weight: F32) -> Tensor:

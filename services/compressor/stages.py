@@ -236,7 +236,8 @@ def _pure(
         case Prune():
             weights = pruned.layers(network, stage)
             found = _slopes(stage, network, list(weights), tensors)
-            return pruned.apply(stage, network, pruned.score(stage, weights, seen, found)), {}
+            made = pruned.apply(stage, network, pruned.score(stage, weights, seen, found))
+            return made, pruned.left(network, stage)
         case Equalize():
             if not list(chains.pairs(network)):
                 raise ValueError("nothing to equalize: no dense layer alone reads another's output")
@@ -247,8 +248,8 @@ def _pure(
             changed, shares = chains.smoothed(network, seen, stage.alpha)
             return changed, {name: f"alpha {share:g}" for name, share in shares.items()}
         case Quantize():
-            made = rounded.apply(stage, network, seen)
-            return made.network, dict(made.notes)
+            coded = rounded.apply(stage, network, seen)
+            return coded.network, dict(coded.notes)
     raise ValueError(f"stage {stage.stage} is not done here")
 
 

@@ -6,14 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from shared.network.graph import Network, Step
-from shared.pruning.masks import Mask
 from shared.quantization import corrections
 from shared.quantization.observers import Observed
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, dense
 
 LAYER = "gemm_f32"
-THROUGH = {"relu", "copy"}  # a scaled or a missing channel stays one
+THROUGH = {"relu", "copy"}  # a scaled channel stays one
 
 
 def pairs(network: Network) -> Iterator[tuple[Step, Step]]:
@@ -62,32 +61,6 @@ def smoothed(
     return network, taken
 
 
-def without_rows(network: Network, kept: Mapping[str, Mask]) -> Network:
-    """A smaller network that computes what it would with the other rows at zero.
-
-    Rows of a layer go with their biases and with the columns of the layer that reads them.
-
-    Args:
-        kept: by step name, (outputs,) True for rows that stay; at least one.
-
-    Raises:
-        ValueError: a step is not the first of a pair (nothing else may read its output), the mask
-            has another length, or nothing would stay.
-    """
-    for name, mask in kept.items():
-        found = [(a, b) for a, b in pairs(network) if a.name == name]
-        if not found:
-            raise ValueError(
-                f"rows of {name!r} cannot go: its output is not read by one dense layer alone"
-            )
-        first, second = found[0]
-        rows = len(_weight(network, first))
-        if mask.shape != (rows,) or not mask.any():
-            raise ValueError(f"{name!r} has {rows} rows, of which some must stay; got {mask.shape}")
-        network = _narrowed(network, first, second, mask)
-    return network
-
-
 def rescaled(network: Network, first: Step, second: Step, scales: F32) -> Network:
     """A pair with the rows of the first divided and the columns of the second multiplied.
 
@@ -100,16 +73,6 @@ def rescaled(network: Network, first: Step, second: Step, scales: F32) -> Networ
     if "bias" in first.inputs:
         bias = first.inputs["bias"]
         weights[bias] = dense(network.weights[bias].values.view(np.float32) / scales)
-    return replace(network, weights=weights)
-
-
-def _narrowed(network: Network, first: Step, second: Step, mask: Mask) -> Network:
-    weights = dict(network.weights)
-    weights[first.inputs["weight"]] = dense(_weight(network, first)[mask])
-    weights[second.inputs["weight"]] = dense(_weight(network, second)[:, mask])
-    if "bias" in first.inputs:
-        bias = first.inputs["bias"]
-        weights[bias] = dense(network.weights[bias].values[mask])
     return replace(network, weights=weights)
 
 

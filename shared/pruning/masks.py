@@ -4,7 +4,7 @@ Ties are broken by position, the lower index (row-major) is kept, so a mask is a
 weights alone on every machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -93,49 +93,54 @@ def n_of_m(weight: F32, *, n: int, m: int) -> Mask:
     return mask.reshape(weight.shape)
 
 
-def blocks(scores: F32, kept: int, *, height: int, width: int) -> Mask:
-    """Keep the `kept` aligned blocks of largest mean score; edge blocks may be smaller.
+def of_blocks(scores: F32, *, height: int, width: int) -> F32:
+    """The mean score of every aligned block; those at the edges may be smaller.
 
     Args:
         scores: (rows, cols) float32, not negative, without NaN; see `scores`.
-        kept: blocks to keep, 0..their number.
         height, width: of a block; 16 and 64 are what the kernels like.
 
     Returns:
-        (rows, cols) mask, whole blocks True or False.
+        (blocks down, blocks across) float32.
 
     Raises:
-        ValueError: not two dimensions, a block without extent, or a budget beyond the blocks.
+        ValueError: not two dimensions, or a block without extent.
     """
     if scores.ndim != 2 or height < 1 or width < 1:
         raise ValueError(f"blocks of {height} × {width} do not cut shape {scores.shape}")
     rows, cols = scores.shape
     down, across = np.arange(0, rows, height), np.arange(0, cols, width)
     if not scores.size:
-        return np.zeros(scores.shape, dtype=np.bool_)
+        return np.zeros((down.size, across.size), dtype=np.float32)
     sums = np.add.reduceat(np.add.reduceat(scores.astype(np.float64), down, 0), across, 1)
     filled = np.add.outer(np.zeros(down.size), np.diff(np.append(across, cols)))
     filled *= np.diff(np.append(down, rows))[:, np.newaxis]
-    chosen = largest((sums / filled).astype(np.float32).ravel(), kept).reshape(sums.shape)
+    return np.asarray(sums / filled, dtype=np.float32)
+
+
+def whole_blocks(chosen: Mask, shape: tuple[int, int], *, height: int, width: int) -> Mask:
+    """A mask of (rows, cols) from one of its blocks, as `of_blocks` cuts them."""
+    rows, cols = shape
     return np.repeat(np.repeat(chosen, height, 0)[:rows], width, 1)[:, :cols]
 
 
-def rows(scores: F32, kept: int) -> Mask:
-    """Keep the `kept` rows (neurons, output channels) of largest l2 norm of their scores.
+def of_rows(scores: Sequence[F32]) -> F32:
+    """The root mean square score of rows (neurons, output channels) that leave together.
 
     Args:
-        scores: (rows, cols) float32, without NaN.
+        scores: (rows, cols) float32 of each layer that loses them, without NaN.
 
     Returns:
-        (rows, cols) mask, whole rows True or False.
+        (rows,) float32; a mean, so that layers of any width compare.
 
     Raises:
-        ValueError: not two dimensions, or a budget beyond the rows.
+        ValueError: no layer, or one that is no matrix of as many rows.
     """
-    if scores.ndim != 2:
-        raise ValueError(f"rows are kept of a matrix, got shape {scores.shape}")
-    norms = np.sqrt(np.square(scores, dtype=np.float64).sum(axis=1)).astype(np.float32)
-    return np.repeat(largest(norms, kept)[:, np.newaxis], scores.shape[1], axis=1)
+    if not scores or any(one.ndim != 2 or len(one) != len(scores[0]) for one in scores):
+        raise ValueError(f"rows are kept of matrices, got shapes {[one.shape for one in scores]}")
+    columns = sum(one.shape[1] for one in scores)
+    total = sum(np.square(one, dtype=np.float64).sum(axis=1) for one in scores)
+    return np.asarray(np.sqrt(total / max(columns, 1)), dtype=np.float32)
 
 
 def apply(weight: F32, mask: Mask) -> F32:

@@ -16,8 +16,13 @@ Shape = tuple[int, ...]
 Rule = Literal["uniform", "er", "erk"]
 
 
-def budgets(shapes: Mapping[str, Shape], sparsity: float, rule: Rule) -> dict[str, int]:
-    """Weights to keep by layer.
+def budgets(
+    shapes: Mapping[str, Shape],
+    sparsity: float,
+    rule: Rule,
+    units: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Weights, blocks or rows to keep by layer.
 
     uniform keeps the same share everywhere; er and erk keep shares in proportion to
     (inputs + outputs) / (inputs × outputs), erk with the sizes of a kernel among them. A layer that
@@ -26,16 +31,17 @@ def budgets(shapes: Mapping[str, Shape], sparsity: float, rule: Rule) -> dict[st
     Args:
         shapes: by layer, (outputs, inputs, *kernel).
         sparsity: share of zeros over all layers together.
+        units: by layer, how many blocks or rows it is kept or dropped by; None: single weights.
 
     Returns:
-        By layer 0..size; together exactly `masks.budget` of all weights.
+        By layer 0..its units; together exactly `masks.budget` of all units.
 
     Raises:
         ValueError: the sparsity is no share, or a shape has under two dimensions.
     """
     if bad := next((name for name, shape in shapes.items() if len(shape) < 2), None):
         raise ValueError(f"layer {bad!r} has shape {shapes[bad]}; a weight has outputs and inputs")
-    sizes = {name: prod(shape) for name, shape in shapes.items()}
+    sizes = dict(units or {name: prod(shape) for name, shape in shapes.items()})
     total = masks.budget(sum(sizes.values()), sparsity)
     raw = {name: _RULES[rule](shape) for name, shape in shapes.items()}
     return _rounded(_clipped(raw, sizes, total), sizes, total)

@@ -17,7 +17,7 @@ from shared.contracts import v1
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
 from shared.contracts.v1.jobs import JobSubmitted
-from shared.contracts.v1.recipes import Adapt, Quantize
+from shared.contracts.v1.recipes import Adapt, Prune, Quantize
 from shared.contracts.v1.workers import Heartbeat
 
 HERE = Path(__file__).parent
@@ -174,3 +174,10 @@ def test_static_activations_say_which_weights_they_go_with() -> None:
 def test_bits_are_chosen_within_bytes_or_within_seconds() -> None:
     with pytest.raises(ValueError, match=r"got share 0\.5 and seconds 0\.1: give one"):
         Adapt(share=0.5, seconds=0.1)
+
+
+def test_a_pattern_says_its_sparsity_itself() -> None:
+    with pytest.raises(
+        ValueError, match=r"a sparsity of 0\.5 whatever the scope; got sparsity 0\.9"
+    ):
+        Prune(granularity="nm", sparsity=0.9, n=2, m=4)

@@ -30,33 +30,6 @@ def answers(network: Network, columns: int) -> F32:
     return y
 
 
-def masked(network: Network, step: str, mask: np.ndarray) -> Network:
-    """Rows and their biases at zero instead of gone."""
-    (layer,) = [one for one in network.steps if one.name == step]
-    weights = dict(network.weights)
-    for port in ("weight", "bias"):
-        array = weights[layer.inputs[port]].values.copy()
-        array[~mask] = 0
-        weights[layer.inputs[port]] = dense(array)
-    return replace(network, weights=weights)
-
-
-@given(SIZES, st.data())
-def test_a_network_without_rows_computes_what_the_masked_one_does(
-    sizes: list[int], data: st.DataObject
-) -> None:
-    network = mlp(sizes)
-    mask = np.array(data.draw(st.lists(st.booleans(), min_size=sizes[1], max_size=sizes[1])))
-    mask[0] = True
-
-    smaller = chains.without_rows(network, {"layer0": mask})
-
-    expected = answers(masked(network, "layer0", mask), sizes[0])
-    np.testing.assert_allclose(answers(smaller, sizes[0]), expected, rtol=1e-5, atol=1e-6)
-    assert smaller.weights["w0"].shape == (mask.sum(), sizes[0])
-    assert smaller.weights["w1"].shape[1] == mask.sum()
-
-
 @given(SIZES)
 def test_equalising_leaves_the_answers_and_levels_the_channels(sizes: list[int]) -> None:
     network = mlp(sizes)
@@ -93,13 +66,6 @@ def test_a_layer_that_others_read_too_is_left_alone() -> None:
     shared = replace(network, steps=(*network.steps, again), outputs=("y", "z"))
 
     assert list(chains.pairs(shared)) == []
-    with pytest.raises(ValueError, match="rows of 'layer0' cannot go"):
-        chains.without_rows(shared, {"layer0": np.ones(5, np.bool_)})
-
-
-def test_all_rows_cannot_go() -> None:
-    with pytest.raises(ValueError, match="has 5 rows, of which some must stay"):
-        chains.without_rows(mlp([4, 5, 3]), {"layer0": np.zeros(5, np.bool_)})
 
 
 def test_products_get_the_operator_of_their_weight() -> None:

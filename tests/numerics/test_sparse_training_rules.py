@@ -189,7 +189,9 @@ def test_blocks_are_kept_whole(
     there = -(-rows // height) * -(-cols // width)
     kept = data.draw(st.integers(0, there))
 
-    mask = masks.blocks(scored, kept, height=height, width=width)
+    means = masks.of_blocks(scored, height=height, width=width)
+    chosen = masks.magnitude(means, kept)
+    mask = masks.whole_blocks(chosen, (rows, cols), height=height, width=width)
 
     found = [
         mask[r : r + height, c : c + width]
@@ -200,7 +202,25 @@ def test_blocks_are_kept_whole(
     assert sum(bool(block.any()) for block in found) == kept
 
 
-def test_rows_of_largest_norm_stay() -> None:
-    scored = np.array([[3.0, 4.0], [0.0, 1.0], [6.0, 0.0]], dtype=np.float32)  # norms 5, 1, 6
+def test_rows_that_leave_together_are_scored_over_all_their_columns() -> None:
+    wide = np.array([[3.0, 4.0], [0.0, 1.0]], dtype=np.float32)  # squares 25 and 1 of two columns
+    narrow = np.array([[np.sqrt(2.0)], [np.sqrt(11.0)]], dtype=np.float32)  # 2 and 11 of one
 
-    assert masks.rows(scored, 2).tolist() == [[True, True], [False, False], [True, True]]
+    np.testing.assert_allclose(masks.of_rows([wide, narrow]), [3.0, 2.0], rtol=1e-6)
+
+
+def test_a_row_of_many_columns_counts_no_more_than_one_of_few() -> None:
+    few, many = np.full((1, 3), 2.0, np.float32), np.full((1, 300), 2.0, np.float32)
+
+    assert masks.of_rows([few]).tolist() == masks.of_rows([many]).tolist() == [2.0]
+
+
+@given(st.floats(0, 1), st.sampled_from(["uniform", "er", "erk"]), st.integers(1, 60))
+def test_budgets_of_blocks_are_exact(sparsity: float, rule: shares.Rule, most: int) -> None:
+    shapes = {"a": (64, 32), "b": (128, 64), "c": (16, 300)}
+    units = {"a": 3, "b": most, "c": 7}
+
+    found = shares.budgets(shapes, sparsity, rule, units)
+
+    assert sum(found.values()) == masks.budget(10 + most, sparsity)
+    assert all(0 <= found[name] <= units[name] for name in units)

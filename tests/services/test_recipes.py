@@ -52,6 +52,8 @@ TUNED = Train(epochs=2, batch=32, rate=1e-4)
         ((Prune(sparsity=0.5, granularity="nm"),), {"spmm_nm", "gemm_f32"}, 1.5),
         ((Prune(sparsity=0.8, granularity="block"), TUNED), {"spmm_block", "gemm_f32"}, 3.0),
         ((Prune(sparsity=0.75, granularity="row"), TUNED), {"gemm_f32"}, 3.9),
+        ((Prune(sparsity=0.8, granularity="block", scope="erk"), TUNED), None, 3.0),
+        ((Prune(sparsity=0.75, granularity="row", scope="uniform"), TUNED), {"gemm_f32"}, 3.9),
         ((Prune(sparsity=0.9), LayOut(values="i8")), None, 5.0),
     ],
     ids=lambda value: (

@@ -21,11 +21,24 @@ class Prune(Value):
     sparsity: float = Field(gt=0.0, lt=1.0)  # share of weights, blocks or rows that go
     score: Literal["magnitude", "wanda", "gradient", "snip"] = "magnitude"
     granularity: Literal["element", "nm", "block", "row"] = "element"
-    scope: Literal["global", "uniform", "er", "erk"] = "global"  # element
-    n: int = Field(default=2, ge=1, le=16)  # nm: kept of every m columns; sparsity is not read
+    scope: Literal["global", "uniform", "er", "erk"] = "global"  # not nm, whose pattern says all
+    n: int = Field(default=2, ge=1, le=16)  # nm: kept of every m columns; sparsity is 1 - n / m
     m: int = Field(default=4, ge=2, le=16)
     block: Literal[16, 64] = 16  # block: height and width
     min_rows: int = Field(default=32, ge=1)  # layers with fewer outputs stay as they are
+
+    @model_validator(mode="after")
+    def _one_share(self) -> Self:
+        share = 1 - self.n / self.m
+        if self.granularity == "nm" and (
+            self.scope != "global" or abs(share - self.sparsity) > 1e-6
+        ):
+            raise ValueError(
+                f"{self.n} of every {self.m} columns stay in every layer, which is a sparsity of "
+                f"{share:.6g} whatever the scope; got sparsity {self.sparsity:g} and scope "
+                f"{self.scope}: leave the scope out and give that sparsity"
+            )
+        return self
 
 
 class Train(Training):
