@@ -12,11 +12,12 @@ from ops.bench.contender import Work
 from services.cpu_worker import engine
 from services.cpu_worker.backend import CpuBackend
 from shared.chassis.settings import CpuSettings
-from shared.network import execute, observing, rewrites
+from shared.network import execute, integers, observing, rewrites
 from shared.network.graph import Network
 from shared.network.training import backward
-from shared.quantization import affine, scheme
+from shared.quantization import affine, ranges, scheme
 from shared.quantization.observers import Observed
+from shared.quantization.ranges import Affine
 from shared.quantization.scheme import Scheme
 from shared.quantization.solvers import gptq
 from shared.tensors.dtypes import F32
@@ -27,16 +28,20 @@ Solver = Callable[[str, F32], Tensor]
 
 
 def prepare(case: Mapping[str, object]) -> dict[str, Work]:
-    """Float32, INT8 per channel, INT4 by group rounded and by GPTQ; scores are written."""
+    """Float32; INT8 per channel with float, dynamic and static activations; INT4 by group, rounded
+    and by GPTQ; scores are written."""
     with np.load(str(case["file"])) as held:
         arrays = dict(held)
     backend = CpuBackend(engine.start(CpuSettings().cache))
     plain = _network(arrays)
     seen = observing.observe(plain, arrays["x"], backward.on(backend))
     int4 = scheme.int4_per_group(GROUP)
+    int8 = _with(plain, lambda _, weight: affine.quantize(weight, scheme.INT8_PER_CHANNEL))
     variants = {
         "float32": plain,
-        "int8": _with(plain, lambda _, weight: affine.quantize(weight, scheme.INT8_PER_CHANNEL)),
+        "int8": int8,
+        "int8 dynamic": rewrites.with_attributes(int8, rewrites.products(int8), {"x_bits": 8}),
+        "int8 static": integers.static(int8, {name: _codes(one) for name, one in seen.items()}),
         "int4 nearest": _with(plain, lambda _, weight: affine.quantize(weight, int4)),
         "int4 gptq": _with(plain, partial(_solved, int4, seen)),
     }
@@ -59,6 +64,10 @@ def _with(network: Network, solver: Solver) -> Network:
         for name, step in rewrites.products(network).items()
     }
     return rewrites.with_weights(network, made)
+
+
+def _codes(seen: Observed) -> Affine:
+    return ranges.affine(ranges.percentile(seen), 8, symmetric=False)
 
 
 def _solved(chosen: Scheme, seen: Mapping[str, Observed], name: str, weight: F32) -> Tensor:

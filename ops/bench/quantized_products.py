@@ -17,8 +17,8 @@ from services.cpu_worker.backend import CpuBackend
 from shared.chassis import compute
 from shared.operators import catalog
 from shared.operators.spec import Attributes
-from shared.quantization import affine
-from shared.quantization.scheme import INT8_PER_CHANNEL, int4_per_group
+from shared.quantization import affine, scheme
+from shared.quantization.scheme import INT8_PER_CHANNEL
 from shared.tensors.layouts import Tensor, dense
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
@@ -35,11 +35,12 @@ class Product:
     attributes: Attributes
 
 
-STATIC: Attributes = {"x_scale": 1 / 32, "x_zero": 0}  # of `weights.octets`
+STATIC: Attributes = {"x_scale": 1 / 32}  # of `weights.octets`
 CALLS = {
     "gemm_i8": Product("gemm_i8", "f32", "i8", {}),
     "gemm_i8 x 8": Product("gemm_i8", "f32", "i8", {"x_bits": 8}),
     "gemm_q8": Product("gemm_q8", "i8", "i8", STATIC),
+    "gemm_int 3 bits": Product("gemm_int", "f32", "i3", {}),
     "gemm_i4": Product("gemm_i4", "f32", "i4", {}),
     "gemm_i4 x 8": Product("gemm_i4", "f32", "i4", {"x_bits": 8}),
 }
@@ -61,7 +62,6 @@ class Ours:
         calls = {
             name: self._work(call.operator, x[call.x], held[call.weight], call.attributes)
             for name, call in CALLS.items()
-            if _known(call)
         }
         loops = {
             f"stream of {name}": Work(stream.loop(work.moved, THREADS), work.moved)
@@ -79,7 +79,8 @@ class Ours:
             values = weights.values(size)
             self._held = {
                 "i8": affine.quantize(values, INT8_PER_CHANNEL),
-                "i4": affine.quantize(values, int4_per_group(weights.GROUP)),
+                "i4": affine.quantize(values, scheme.of(4, weights.GROUP)),
+                "i3": affine.quantize(values, scheme.of(3, weights.GROUP, symmetric=False)),
             }
             self._size = size
         return self._held
@@ -95,12 +96,6 @@ class Ours:
         moved = weight.nbytes + x.nbytes + found.nbytes
         flops = 2.0 * weight.shape[0] * weight.shape[1] * x.shape[0]
         return Work(lambda: call(held), float(moved), flops)
-
-
-def _known(call: Product) -> bool:
-    """Whether the catalogue has the operator with these attributes."""
-    specs = (spec for spec in catalog.CATALOG if spec.name == call.operator)
-    return any(call.attributes.keys() <= {held.name for held in spec.attributes} for spec in specs)
 
 
 def _require(

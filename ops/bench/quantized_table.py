@@ -16,13 +16,14 @@ RIVALS = (
     "onnxruntime/MatMulNBits",
     "onnxruntime/MatMulNBits x 8",
 )
-OURS = ("gemm_i8", "gemm_i8 x 8", "gemm_q8", "gemm_i4", "gemm_i4 x 8")
+OURS = ("gemm_i8", "gemm_i8 x 8", "gemm_q8", "gemm_int 3 bits", "gemm_i4", "gemm_i4 x 8")
 PAIRS = (  # ours, and the rival that computes the same or nearest to it
     ("gemm_i8", "numpy/f32"),
     ("gemm_i8", "onnxruntime/f32"),
     ("gemm_i8 x 8", "onnxruntime/dynamic"),
     ("gemm_i8 x 8", "torch/int8 dynamic"),
     ("gemm_q8", "onnxruntime/MatMulInteger"),
+    ("gemm_int 3 bits", "numpy/f32"),
     ("gemm_i4", "numpy/f32"),
     ("gemm_i4", "onnxruntime/MatMulNBits"),
     ("gemm_i4 x 8", "onnxruntime/MatMulNBits x 8"),
