@@ -6,7 +6,6 @@ writes the scores of all held-out rows; accuracy is counted here, for all in the
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ops.bench import comparison
+from ops.bench import comparison, figures, rivals
 from ops.bench.comparison import Case
 from ops.bench.sparse import ENVIRONMENT
 from ops.bench.turns import ROOT, Side
@@ -23,7 +22,6 @@ from ops.demo import digits, mlp
 
 RESULTS = Path(__file__).parent / "results" / "compression-peers.json"
 PAGE = ROOT / "ops/docs/compression-peers.md"
-PEERS = ROOT / ".bench/compression"
 PACKAGES = (
     "numpy==2.4.6",
     "onnx==1.23.2",
@@ -45,7 +43,7 @@ HEAD = (
 
 def main() -> None:
     """Measure, write, and print the page."""
-    python = install_peers()
+    python = rivals.environment("compression", PACKAGES) / "python"
     module = "ops.bench.peers.compressed_networks"
     sides = [
         Side("ours", [sys.executable, "-m", "ops.bench.compressed_networks"], ENVIRONMENT),
@@ -58,15 +56,6 @@ def main() -> None:
     PAGE.write_text(whole())
 
 
-def install_peers() -> Path:
-    """The rivals in a virtual environment of their own; returns its interpreter."""
-    python = PEERS / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        subprocess.run([PEERS / "bin/pip", "install", "-q", *PACKAGES], check=True)
-    return python
-
-
 def whole() -> str:
     """The page, made from the committed results."""
     found = json.loads(RESULTS.read_text())
@@ -77,14 +66,13 @@ def whole() -> str:
             base = calls[f"{side}/float32"]["seconds"]
             rows.append([case, name, *_cells(held, base)])
     facts = found["machine"]
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     sides = "; ".join(
         ", ".join(f"{name} {version}" for name, version in held.items())
         for held in found["sides"].values()
     )
     return (
-        f"{HEAD}\n\n{table}\n\n`÷ float32` is the time over that of the same library's float32. "
+        f"{HEAD}\n\n{figures.markdown(rows)}\n\n"
+        "`÷ float32` is the time over that of the same library's float32. "
         f"{facts['cpu']}, {facts['cores']} cores, commit {facts['commit']}, {facts['date']}; "
         f"{sides}. Raw samples: [ops/bench/results/compression-peers.json]"
         "(../../ops/bench/results/compression-peers.json). A test compares this page with them.\n"

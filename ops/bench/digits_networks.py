@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from ops.demo import digits
 from ops.demo.digits import Digits
 from shared.network import execute
 from shared.network.graph import Network, Step
@@ -29,11 +28,6 @@ def mlp(*sizes: int) -> Network:
         steps.append(Step(f"dense_{at}", "gemm_f32", ports, {"y": value}, activation))
     kind = TensorType(Layout.DENSE, Dtype.F32, (None, sizes[0]))
     return Network({"x": kind}, ("scores",), tuple(steps), weights)
-
-
-def load(seed: int) -> Digits:
-    """The scans, split anew for every seed."""
-    return digits.load(seed=seed)
 
 
 def trained(start: Network, plan: TrainPlan, data: Digits, run: Run) -> Network:

@@ -8,13 +8,16 @@ from statistics import mean, stdev
 
 from scipy import stats
 
+from ops.bench import figures
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "faithfulness.json"
 PAGE = HERE.parent / "docs" / "faithfulness.md"
 Seeds = Mapping[str, Mapping[str, object]]
 ORDERS = (("rigl", "set"), ("set", "static"))
 SPARSITIES = ("95%", "98%")
-ROWS = ("dense", "gradual 90%", "int8", "int4 nearest", "int4 gptq")
+ROWS = ("dense", "gradual 90%", "int8", "int8 static", "int4 nearest", "int4 gptq")
+BOUNDS = (("gradual 90%", 1.0), ("int8", 0.3), ("int8 static", 0.3), ("int4 gptq", 1.0))  # points
 METHODS = ("static", "set", "rigl", "dsr")
 RULES = ("min-max", "percentile", "mse", "entropy")
 
@@ -72,7 +75,7 @@ def _accuracies(seeds: Seeds) -> str:
     for share in SPARSITIES:
         cells = [_shown(*interval(points(seeds, f"{method} {share}"))) for method in METHODS]
         wide.append([share, *cells])
-    return f"{_markdown(rows)}\n\n{_markdown(wide)}"
+    return f"{figures.markdown(rows)}\n\n{figures.markdown(wide)}"
 
 
 def _differences(seeds: Seeds) -> str:
@@ -81,13 +84,13 @@ def _differences(seeds: Seeds) -> str:
         for better, other in ORDERS:
             told = difference(seeds, f"{better} {share}", f"{other} {share}")
             rows.append([f"{better} − {other} at {share}", _shown(*told), "≥ 0", _order(told)])
-    for name, limit in (("gradual 90%", 1.0), ("int8", 0.3), ("int4 gptq", 1.0)):
+    for name, limit in BOUNDS:
         told = difference(seeds, name, "dense")
         held = "yes" if told[0] - told[1] >= -limit else "no" if told[0] < -limit else "on average"
         rows.append([f"{name} − dense", _shown(*told), f"≥ −{limit:g}", held])
     told = difference(seeds, "int4 gptq", "int4 nearest")
     rows.append(["int4 gptq − int4 nearest", _shown(*told), "≥ 0", _order(told)])
-    return _markdown(rows)
+    return figures.markdown(rows)
 
 
 def _order(told: tuple[float, float]) -> str:
@@ -112,7 +115,7 @@ def _tails(seeds: Seeds) -> str:
             ]
             cells.append(f"{mean(errors):.3g}")
         rows.append([bits, *cells])
-    return _markdown(rows)
+    return figures.markdown(rows)
 
 
 def _solved(seeds: Seeds) -> str:
@@ -121,11 +124,11 @@ def _solved(seeds: Seeds) -> str:
         f"{mean(_number(_mapping(s['int4 error'])[layer]) for s in seeds.values()):.3f}"
         for layer in layers
     ]
-    return _markdown([[*layers], errors])
+    return figures.markdown([[*layers], errors])
 
 
 def _layouts(found: Mapping[str, object]) -> str:
-    return _markdown([[*found], [f"{_number(ratio):.1f}" for ratio in found.values()]])
+    return figures.markdown([[*found], [f"{_number(ratio):.1f}" for ratio in found.values()]])
 
 
 def _training(found: Mapping[str, object]) -> str:
@@ -137,17 +140,11 @@ def _training(found: Mapping[str, object]) -> str:
             for key in ("mean_step_s", "peak", "state")
         ]
         rows.append([name, *cells])
-    return _markdown(rows)
+    return figures.markdown(rows)
 
 
 def _shown(middle: float, half: float) -> str:
     return f"{middle:.2f} ± {half:.2f}"
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _mapping(value: object) -> Mapping[str, dict]:  # type: ignore[type-arg]  # JSON

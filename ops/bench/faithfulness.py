@@ -17,12 +17,13 @@ import numpy as np
 import threadpoolctl
 
 from ops.bench import digits_networks, machine
+from ops.demo import digits
 from ops.demo.digits import Digits
 from services.cpu_worker import engine
 from services.cpu_worker.backend import CpuBackend
 from shared.chassis import compute
 from shared.chassis.settings import CpuSettings
-from shared.network import observing, rewrites
+from shared.network import integers, observing, rewrites
 from shared.network.graph import Network
 from shared.network.training import backward, loop
 from shared.network.training.loop import Rows
@@ -69,7 +70,7 @@ def main() -> None:
 
 def of_seed(seed: int, backend: CpuBackend) -> Found:
     """Accuracies on held-out scans, and errors on a heavy-tailed activation."""
-    data, run = digits_networks.load(seed), backward.on(backend)
+    data, run = digits.load(seed=seed), backward.on(backend)
 
     def score(network: Network) -> float:
         return digits_networks.accuracy(network, data, backend)
@@ -108,9 +109,14 @@ def quantized(
         assert gram is not None  # layers are small
         return gptq.quantize(weight, gram, scheme)
 
-    int4 = int4_per_group(GROUP)
+    int4, int8 = int4_per_group(GROUP), _rounded(whole, INT8_PER_CHANNEL, nearest)
+    codes = {
+        name: ranges.affine(ranges.percentile(one), 8, symmetric=False)
+        for name, one in seen.items()
+    }
     return {
-        "int8": score(_rounded(whole, INT8_PER_CHANNEL, nearest)),
+        "int8": score(int8),
+        "int8 static": score(integers.static(int8, codes)),
         "int4 nearest": score(_rounded(whole, int4, nearest)),
         "int4 gptq": score(_rounded(whole, int4, solved)),
         "int4 error": {

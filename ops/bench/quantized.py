@@ -3,20 +3,18 @@
 ``ellesmere bench quantized`` runs this; the results go to ops/bench/results/quantized.json.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from ops.bench import comparison
+from ops.bench import comparison, rivals
 from ops.bench.comparison import Case
 from ops.bench.sparse import ENVIRONMENT
-from ops.bench.turns import ROOT, Side
+from ops.bench.turns import Side
 
 RESULTS = Path(__file__).parent / "results" / "quantized.json"
-PEERS = ROOT / ".bench/quantized"
 PACKAGES = ("numpy==2.4.6", "onnx==1.23.2", "onnxruntime==1.32.0", "torch==2.13.0")
 PEER_NAMES = ("numpy", "onnxruntime", "torch")
 SIZES, ROWS = (1024, 4096, 8192), (1, 8, 64)
@@ -24,7 +22,7 @@ SIZES, ROWS = (1024, 4096, 8192), (1, 8, 64)
 
 def run(results: Path | None, console: Console) -> dict[str, object]:
     """Measure everything and write the results."""
-    python = install_peers()
+    python = rivals.environment("quantized", PACKAGES) / "python"
     sides = [
         Side("ours", [sys.executable, "-m", "ops.bench.quantized_products"], ENVIRONMENT),
         *(
@@ -35,15 +33,6 @@ def run(results: Path | None, console: Console) -> dict[str, object]:
     found = comparison.run(sides, _cases(), console)
     comparison.write(found, results or RESULTS)
     return found
-
-
-def install_peers() -> Path:
-    """The rivals in a virtual environment of their own; returns its interpreter."""
-    python = PEERS / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        subprocess.run([PEERS / "bin/pip", "install", "-q", *PACKAGES], check=True)
-    return python
 
 
 def _cases() -> Iterator[Case]:

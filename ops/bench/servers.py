@@ -14,19 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ops.bench import rivals
+
 ROOT = Path(__file__).parents[2]
-PEER = ROOT / ".bench/mlserver"
-PEER_VERSION = "mlserver==1.7.1"
+PEER_PACKAGES = ("mlserver==1.7.1",)
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def install_peer() -> Path:
-    """MLServer in a virtual environment of its own; returns its command."""
-    command = PEER / "bin/mlserver"
-    if not command.exists():
-        subprocess.run([sys.executable, "-m", "venv", PEER], check=True)
-        subprocess.run([PEER / "bin/pip", "install", "-q", PEER_VERSION], check=True)
-    return command
 
 
 def weights(*, seed: int = 0) -> dict[str, np.ndarray]:
@@ -44,7 +36,7 @@ def weights(*, seed: int = 0) -> dict[str, np.ndarray]:
 @contextmanager
 def mlserver(folder: Path, *, batching: bool) -> Iterator[str]:
     """MLServer inline (no worker processes), one BLAS thread; yields its gRPC address."""
-    command, ports = install_peer(), free_ports(3)
+    command, ports = rivals.environment("mlserver", PEER_PACKAGES) / "mlserver", free_ports(3)
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "ops/bench/peers/mlserver_mlp.py", folder / "mlp.py")
     np.savez(folder / "weights.npz", **weights())

@@ -3,7 +3,6 @@
 ``ellesmere bench sparse`` runs this; the results go to ops/bench/results/sparse.json.
 """
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,13 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ops.bench import comparison, matrices
+from ops.bench import comparison, matrices, rivals
 from ops.bench.comparison import Case
 from ops.bench.matrices import Problem
-from ops.bench.turns import ROOT, Side
+from ops.bench.turns import Side
 
 RESULTS = Path(__file__).parent / "results" / "sparse.json"
-PEERS = ROOT / ".bench/sparse"
 PACKAGES = ("numpy==2.4.6", "scipy==1.17.1", "mkl==2026.2.0", "torch==2.13.0")
 PEER_NAMES = ("numpy", "scipy", "mkl", "torch")
 THREADS = 2
@@ -40,7 +38,7 @@ ENVIRONMENT = {
 
 def run(results: Path | None, console: Console) -> dict[str, object]:
     """Measure everything and write the results."""
-    python = install_peers()
+    python = rivals.environment("sparse", PACKAGES) / "python"
     sides = [
         Side("ours", [sys.executable, "-m", "ops.bench.cpu_products"], ENVIRONMENT),
         *(
@@ -52,15 +50,6 @@ def run(results: Path | None, console: Console) -> dict[str, object]:
         found = comparison.run(sides, _cases(Path(folder)), console)
     comparison.write(found, results or RESULTS)
     return found
-
-
-def install_peers() -> Path:
-    """The rivals in a virtual environment of their own; returns its interpreter."""
-    python = PEERS / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        subprocess.run([PEERS / "bin/pip", "install", "-q", *PACKAGES], check=True)
-    return python
 
 
 def _cases(folder: Path) -> Iterator[Case]:

@@ -10,6 +10,7 @@ import pytest
 
 from ops.bench import digits_networks, faithful_table
 from ops.bench.faithful_table import RESULTS, Seeds
+from ops.demo import digits
 from shared.network.training import backward
 from shared.network.training.plan import Method, SparsePlan, TrainPlan
 from shared.operators.reference import ReferenceBackend
@@ -34,9 +35,7 @@ def test_there_are_ten_seeds_of_a_clean_tree(found: dict[str, dict]) -> None:  #
     assert "dirty" not in found["machine"]["commit"]
 
 
-@pytest.mark.parametrize(
-    ("method", "points"), [("gradual 90%", 1.0), ("int8", 0.3), ("int4 gptq", 1.0)]
-)
+@pytest.mark.parametrize(("method", "points"), faithful_table.BOUNDS)
 def test_compression_stays_within_its_points_of_dense(
     seeds: Seeds, method: str, points: float
 ) -> None:
@@ -83,7 +82,7 @@ def test_every_method_learns_digits_in_a_short_run(method: Method | None) -> Non
     backend = ReferenceBackend()
     sparse = SparsePlan(method, 0.8, every=5) if method else None
     plan = TrainPlan(rate=5e-3, epochs=10, batch=64, sparse=sparse)
-    data = digits_networks.load(0)
+    data = digits.load(seed=0)
 
     network = digits_networks.trained(
         digits_networks.mlp(64, 64, 10), plan, data, backward.on(backend)
