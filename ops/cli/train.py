@@ -53,7 +53,10 @@ Bits = Annotated[
     int | None, typer.Option(min=2, max=8, help="Round weights while they are trained.")
 ]
 Group = Annotated[
-    int | None, typer.Option(min=1, help="Columns per size of a step, for 2 to 4 bits.")
+    int | None, typer.Option(min=1, help="Columns per size of a step; without it a whole row.")
+]
+Activations = Annotated[
+    bool, typer.Option(help="Round what layers read to bytes, too; with --bits 8.")
 ]
 Fresh = Annotated[bool, typer.Option(help="Start from new random weights.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the order of rows and of all that is random.")]
@@ -75,6 +78,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     every: Every = 100,
     bits: Bits = None,
     group: Group = None,
+    activations: Activations = False,
     fresh: Fresh = False,
     seed: Seed = 0,
     worker_class: Class = "cpu",
@@ -96,7 +100,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             "rate": rate,
             "optimiser": optimiser.value,
             "sparse": _sparse(sparse, sparsity, every),
-            "rounding": {"bits": bits, "group": group} if bits else None,
+            "rounding": _rounding(bits, group, activations=activations),
             "fresh": fresh,
             "seed": seed,
             "worker_class": worker_class or None,
@@ -106,6 +110,14 @@ def train(  # noqa: PLR0913 - one parameter per option
     record = remote.run_job(session, body, tensors, timeout=timeout)
     session.show(records.value(record), lambda: _screen(record))
     records.end(session, record)
+
+
+def _rounding(
+    bits: int | None, group: int | None, *, activations: bool
+) -> dict[str, object] | None:
+    if bits is None and not activations:
+        return None
+    return {"bits": bits or 8, "group": group, "activations": activations}
 
 
 def _sparse(method: Sparse | None, sparsity: float, every: int) -> dict[str, object] | None:

@@ -54,10 +54,27 @@ def cast(call: Backward) -> dict[str, Tensor]:
     return _x(_outer(call) if floats else np.zeros(_outer(call).shape, np.float32))
 
 
+def quantize_i8(call: Backward) -> dict[str, Tensor]:
+    """Straight through: g / scale where no code was saturated.
+
+    The true slope is 0 almost everywhere. Source: Bengio et al. 2013, "Estimating or Propagating
+    Gradients Through Stochastic Neurons".
+    """
+    scale, x = _number(call, "scale"), _array(call.inputs["x"])
+    zero = _number(call, "zero")
+    inside = (x >= (-128 - zero) * scale) & (x <= (127 - zero) * scale)
+    return _x(_outer(call) * inside / scale)
+
+
+def dequantize_i8(call: Backward) -> dict[str, Tensor]:
+    """g × scale, with respect to the codes as numbers."""
+    return _x(_outer(call) * _number(call, "scale"))
+
+
 def clip(call: Backward) -> dict[str, Tensor]:
     """Passes inside the bounds, bounds included."""
     x = _array(call.inputs["x"])
-    low, high = (np.float32(float(call.attributes[end])) for end in ("low", "high"))  # type: ignore[arg-type]  # floats by their spec
+    low, high = (_number(call, end) for end in ("low", "high"))
     return _x(_outer(call) * ((x >= low) & (x <= high)))
 
 
@@ -134,6 +151,10 @@ def _gathered(outer: F32, shape: tuple[int, ...]) -> F32:
 
 def _wanted(call: Backward, found: dict[str, F32]) -> dict[str, Tensor]:
     return _tensors({port: slope for port, slope in found.items() if port in call.wanted})
+
+
+def _number(call: Backward, name: str) -> np.float32:
+    return np.float32(float(call.attributes[name]))  # type: ignore[arg-type]  # a number by its spec
 
 
 def _x(slope: F32) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ Integer-Arithmetic-Only Inference", eq. 4 to 7, with a float32 multiplier.
 import numpy as np
 import numpy.typing as npt
 
-from shared.operators import dims, fused, static_cases
+from shared.operators import dims, fused, plain_gradients, static_cases
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -162,6 +162,7 @@ QUANTIZE_I8 = OperatorSpec(
     cost=map_cost,
     cases=static_cases.quantize,
     attributes=(_SCALE, _ZERO),
+    gradient=plain_gradients.quantize_i8,
 )
 DEQUANTIZE_I8 = OperatorSpec(
     name="dequantize_i8",
@@ -172,6 +173,7 @@ DEQUANTIZE_I8 = OperatorSpec(
     cost=map_cost,
     cases=static_cases.dequantize,
     attributes=(_SCALE, _ZERO),
+    gradient=plain_gradients.dequantize_i8,
 )
 GEMM_Q8 = OperatorSpec(
     name="gemm_q8",

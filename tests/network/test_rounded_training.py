@@ -175,3 +175,54 @@ def test_eight_bits_of_a_row_are_trained_too(whole: Network, rows: Rows) -> None
 def test_bits_that_cannot_be_stored_are_refused(bits: int, group: int | None) -> None:
     with pytest.raises(ValueError, match=r"bits|group"):
         RoundingPlan(bits=bits, group=group)
+
+
+BYTES = RoundingPlan(bits=8, group=None, begin=0.0, activations=True)
+
+
+def test_a_network_that_learned_with_bytes_is_integers_throughout(
+    whole: Network, rows: Rows
+) -> None:
+    plan = TrainPlan(epochs=3, batch=50, rate=1e-3, rounding=BYTES)
+    found = run(plan, rows, whole)
+
+    coded = loop.result(found, plan)
+
+    operators = [step.operator for step in coded.steps]
+    assert operators == ["quantize_i8", "gemm_q8", "gemm_q8", "gemm_q8", "softmax"]
+    assert accuracy(coded, rows) > accuracy(whole, rows) - 0.01
+    trained = rounding.rounded(found, plan)
+    x = {"x": dense(rows.x)}
+    mine, learned = (
+        execute.load(one, ReferenceBackend()).run(x)["y"].values for one in (coded, trained)
+    )
+    np.testing.assert_allclose(mine, learned, atol=0.05)
+
+
+def test_what_bytes_took_with_few_of_them_comes_back_with_training(
+    whole: Network, rows: Rows
+) -> None:
+    plan = TrainPlan(epochs=6, batch=50, rate=2e-3, rounding=BYTES)
+    narrow = run(plan, rows, whole, stop=1)
+    ends = {name: value / 6 for name, value in narrow.kept.items()}  # most inputs saturate
+
+    before = accuracy(loop.result(replace(narrow, kept=ends), plan), rows)
+    after = accuracy(loop.result(run(plan, rows, whole), plan), rows)
+
+    assert before < after - 0.05
+
+
+def test_a_run_with_ranges_goes_on_bit_by_bit(whole: Network, rows: Rows) -> None:
+    plan = TrainPlan(epochs=2, batch=50, rounding=BYTES)
+    stopped = state.unpack(state.pack(run(plan, rows, whole, stop=7)))
+
+    resumed, straight = stopped, run(plan, rows, whole)
+    while not loop.finished(resumed, plan, len(rows.x)):
+        resumed = loop.advance(resumed, plan, rows, RUN)
+
+    assert state.pack(resumed) == state.pack(straight)
+
+
+def test_activations_go_with_weights_of_eight_bits() -> None:
+    with pytest.raises(ValueError, match="weights of 8 bits with a scale per row, got bits 4"):
+        RoundingPlan(bits=4, group=None, activations=True)

@@ -17,11 +17,13 @@ from shared.tensors.layouts import SPARSE, Tensor, dense
 
 REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
+STRAIGHT = ("quantize_i8", "dequantize_i8")  # whose slopes are those of what they stand for
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
 SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_", "_to_")
 CASES = [
     pytest.param(spec, case, id=f"{spec.name}-{case.name}")
     for spec in DIFFERENTIABLE
+    if spec.name not in STRAIGHT
     for case in spec.cases(np.random.default_rng(3))
     if not any(word in case.name for word in SKIPPED)  # no slope to speak of
     if all(tensor.size <= 40_000 for tensor in case.inputs.values())
@@ -97,6 +99,19 @@ def test_a_cast_passes_slopes_between_floats_alone(source: str, target: str, sha
     found = gradients(catalog.spec("cast"), Case("three", {"x": x}, {"to": target}), outer)
 
     assert found["x"].values.tolist() == [0.5 * share, -share, 2.0 * share]
+
+
+def test_slopes_pass_straight_through_bytes_and_stop_where_they_saturate() -> None:
+    there, back = (catalog.spec(name) for name in STRAIGHT)
+    x = dense(np.float32([-3.0, -1.0, 0.3, 1.2, 9.0]))  # bytes stand for -1.28 to 1.27
+    attributes: Attributes = {"scale": 0.01, "zero": 0}
+    codes = there.reference({"x": x}, attributes)["y"]
+    outer = dense(np.float32([1.0, 2.0, 3.0, 4.0, 5.0]))
+
+    middle = gradients(back, Case("back", {"x": codes}, attributes), outer)["x"]
+    found = gradients(there, Case("there", {"x": x}, attributes), middle)["x"]
+
+    np.testing.assert_allclose(found.values, [0.0, 2.0, 3.0, 4.0, 0.0], rtol=1e-6)
 
 
 def test_only_what_is_wanted_is_computed() -> None:

@@ -27,8 +27,9 @@ class Rounding(Value):
     """Weights that are rounded while they are trained, with learned sizes of steps."""
 
     bits: int = Field(default=4, ge=2, le=8)
-    group: int | None = Field(default=None, ge=1)  # columns per size, for 2 to 4 bits
+    group: int | None = Field(default=None, ge=1)  # columns per size; None: whole rows
     begin: float = Field(default=0.1, ge=0.0, lt=1.0)  # share of the steps before it
+    activations: bool = False  # what layers read becomes bytes, too; for 8 bits without group
 
 
 class Training(Value):

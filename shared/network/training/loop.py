@@ -129,7 +129,7 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
         watching = regrow.due(plan.sparse, state.step, total)
         names, visit = frozenset(state.slots), seen if watching else None
         slopes = backward.gradients(found.taped, found.outer, names, run, visit)
-        moved = state
+        moved = state = rounding.observed(state, plan, found.taped)
         if not (watching and regrow.replaces_step(plan.sparse)):
             moved = _stepped(state, plan, slopes, total)
     if watching and plan.sparse is not None:

@@ -63,12 +63,18 @@ class RoundingPlan:
     """Dense weights are rounded while they are trained, see `rounding`."""
 
     bits: int = 4
-    group: int | None = 32  # columns per size of a step; over four bits None
+    group: int | None = 32  # columns per size of a step; None: whole rows
     begin: float = 0.1  # share of all steps before the first rounding
+    activations: bool = False  # what products read becomes bytes, too
 
     def __post_init__(self) -> None:
         _share("begin", self.begin, below=True)
         scheme.of(self.bits, self.group)
+        if self.activations and (self.bits, self.group) != (8, None):
+            raise ValueError(
+                "activations are rounded beside weights of 8 bits with a scale per row, got bits "
+                f"{self.bits}, group {self.group}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

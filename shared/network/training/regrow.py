@@ -252,7 +252,8 @@ def _reallocated(
         places = random_growth.grown(sizes[name], left[name].at, count, rng)
         state = _stored(state, name, left[name].with_grown(places))
     aim = round(share * before)
-    return replace(state, kept={"threshold": dsr.adapted(threshold, dropped=dropped, aim=aim)})
+    adapted = dsr.adapted(threshold, dropped=dropped, aim=aim)
+    return replace(state, kept={**state.kept, "threshold": adapted})
 
 
 def _layers(network: Network, plan: SparsePlan) -> list[str]:

@@ -1,7 +1,8 @@
 """Training with rounded weights, so that the network gets used to the few bits it will have.
 
 Forwards a dense weight is what its codes stand for; backwards the slope passes straight through
-where the weight is in range. The size of a step is learned, one per group of columns.
+where the weight is in range. The size of a step is learned, one per group of columns. What products
+read may be rounded, too: see `rounded_inputs`.
 
 Source: Esser et al. 2020, "Learned Step Size Quantization", eq. 1 to 3, the first size as in
 section 2.1 and slopes of sizes scaled as in section 2.2.
@@ -12,13 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.network import rewrites
-from shared.network.graph import Network
-from shared.network.training import optimisers
+from shared.network import integers, rewrites
+from shared.network.graph import Network, Step
+from shared.network.training import optimisers, rounded_inputs
+from shared.network.training.backward import Taped
 from shared.network.training.plan import RoundingPlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.quantization import affine, scheme
 from shared.quantization.affine import Grid
+from shared.quantization.ranges import Affine
 from shared.quantization.scheme import Scheme
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor, dense
@@ -73,7 +76,16 @@ def rounded(state: TrainState, plan: TrainPlan) -> Network:
         for name, chosen in schemes.items()
         if SIZE in state.slots[name]
     }
-    return replace(state.network, weights={**state.network.weights, **values})
+    network = replace(state.network, weights={**state.network.weights, **values})
+    return rounded_inputs.rounded(network, _codes_read(state, plan.rounding))
+
+
+def observed(state: TrainState, plan: TrainPlan, taped: Taped) -> TrainState:
+    """The state with the ranges of what products read, where those are rounded."""
+    if plan.rounding is None or not plan.rounding.activations:
+        return state
+    steps = _products(state)
+    return replace(state, kept=rounded_inputs.observed(state.kept, steps, taped))
 
 
 def passed(state: TrainState, plan: TrainPlan, name: str, slope: F32) -> tuple[F32, F32] | None:
@@ -122,7 +134,23 @@ def finished(state: TrainState, plan: TrainPlan) -> Network:
         for step, weight in _read(state.network).items()
         if weight in schemes and SIZE in state.slots[weight]
     }
-    return rewrites.with_weights(state.network, made)
+    coded = rewrites.with_weights(state.network, made)
+    return integers.static(coded, _codes_read(state, plan.rounding))
+
+
+def _codes_read(state: TrainState, plan: RoundingPlan) -> dict[str, Affine]:
+    """By step name, the bytes of what products with rounded weights read."""
+    return rounded_inputs.codes(state.kept, _products(state)) if plan.activations else {}
+
+
+def _products(state: TrainState) -> dict[str, Step]:
+    """Products with rounded weights."""
+    steps = rewrites.products(state.network)
+    return {
+        name: steps[name]
+        for name, weight in _read(state.network).items()
+        if SIZE in state.slots[weight]
+    }
 
 
 def _codes(state: TrainState, name: str, chosen: Scheme) -> Tensor:

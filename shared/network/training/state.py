@@ -29,7 +29,7 @@ class TrainState:
     slots: Mapping[str, Mapping[str, F32]]
     step: int = 0
     loss: float = float("nan")  # mean of the last mini-batch
-    kept: Mapping[str, float] = field(default_factory=dict)  # numbers of the sparse method
+    kept: Mapping[str, float] = field(default_factory=dict)  # numbers of methods by name
 
     @property
     def nbytes(self) -> int:
