@@ -59,7 +59,13 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    """The commit, and whether what is measured differs from it; results and their pages are not."""
+    name = _git("describe", "--always") or "unknown"
+    measured = ("--", ".", ":!ops/bench/results", ":!ops/docs")
+    changed = _git("status", "--porcelain", "--untracked-files=no", *measured)
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
