@@ -17,7 +17,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "spmm_nm",
         "spmm_sell",
     ),
-    "spiking": ("lif_step", "stdp_update"),
+    "spiking": ("lif_layer", "lif_step", "rate_encode", "spike_rate", "stdp_update"),
     "elementwise": (
         "add",
         "cast",

@@ -14,16 +14,19 @@ from services.cpu_worker import (
     held,
     integer_products,
     sparse_products,
-    spiking_steps,
 )
 from services.cpu_worker.engine import SCIPY, Engine
-from services.cpu_worker.held import Arrays, Held, Packed, Plain
+from services.cpu_worker.held import Held, Packed, Plain
+from services.cpu_worker.spiking import layers as spiking_layers
+from services.cpu_worker.spiking import steps as spiking_steps
 from shared.operators import validate
 from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
 from shared.tensors import layouts
+from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Layout, Tensor
 
-_FAST: dict[str, Callable[[Mapping[str, Held], Attributes], Arrays]] = {
+Made = Mapping[str, Array | Tensor]
+_FAST: dict[str, Callable[[Mapping[str, Held], Attributes], Made]] = {
     "gemm_f32": dense_products.gemm_f32,
     **sparse_products.OPERATORS,
     "lif_step": spiking_steps.lif_step,
@@ -85,14 +88,19 @@ class CpuBackend:
         with np.errstate(all="ignore"):
             if (fast := self._fast(spec.name)) is not None:
                 made = fast(inputs, filled)
-                return {port: held.plain(array) for port, array in made.items()}
+                return {port: self._held(array) for port, array in made.items()}
             tensors = {port: self.download(resident) for port, resident in inputs.items()}
             outputs = spec.reference(tensors, filled)
             return {port: self.upload(tensor) for port, tensor in outputs.items()}
 
-    def _fast(self, operator: str) -> Callable[[Mapping[str, Held], Attributes], Arrays] | None:
+    def _held(self, made: Array | Tensor) -> Held:
+        return self.upload(made) if isinstance(made, Tensor) else held.plain(made)
+
+    def _fast(self, operator: str) -> Callable[[Mapping[str, Held], Attributes], Made] | None:
         if operator == "sddmm_csr" and self._engine.compiled:
             return partial(sparse_products.sddmm, self._engine)
+        if operator in spiking_layers.OPERATORS and self._engine.compiled:
+            return partial(spiking_layers.OPERATORS[operator], self._engine)
         if (product := integer_products.OPERATORS.get(operator)) is not None:
             return partial(product, self._engine)
         return _FAST.get(operator)

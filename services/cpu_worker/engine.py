@@ -151,6 +151,8 @@ def load(folder: str, threads: int) -> None:
     numba.config.THREADING_LAYER = OPENMP
     from services.cpu_worker.integer import known_answers as of_integers
     from services.cpu_worker.sparse import known_answers as of_sparse
+    from services.cpu_worker.spiking import known_answers as of_spikes
 
     of_sparse.verify(threads)
+    of_spikes.verify(threads)
     of_integers.verify(threads)

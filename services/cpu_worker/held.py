@@ -16,7 +16,7 @@ from shared.tensors.layouts import Layout, Tensor, TensorType
 Arrays = dict[str, Array]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Plain:
     """A dense tensor, in whatever memory order the last product left it."""
 

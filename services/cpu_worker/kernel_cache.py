@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SOURCES = ("simd", "sparse", "integer")
+SOURCES = ("simd", "sparse", "integer", "spiking")
 LIBRARIES = ("numba", "llvmlite", "numpy")
 CPUINFO = Path("/proc/cpuinfo")
 PATIENCE = 600.0  # [s] for compiling everything on a slow machine

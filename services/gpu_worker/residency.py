@@ -16,8 +16,9 @@ from services.gpu_worker.resident import DeviceTensor, Part, Piece
 from services.gpu_worker.shelf import Shelf, Traffic
 from services.gpu_worker.staging import Pair, Transfers
 from shared.placement import residency as decisions
-from shared.tensors.dtypes import Array
-from shared.tensors.layouts import Tensor, TensorType
+from shared.tensors.dtypes import Array, Dtype
+from shared.tensors.layouts import Layout, Tensor, TensorType
+from shared.tensors.packing import WORD_BITS
 
 
 class Residency:
@@ -38,17 +39,20 @@ class Residency:
         return Traffic(*counted, moved.bytes_up, moved.bytes_down, shelf.bytes_again)
 
     def empty(self, kind: TensorType) -> DeviceTensor:
-        """A dense tensor of the given type in one buffer, contents undefined.
+        """A dense tensor, or spike bits, of the given type in one buffer, contents undefined.
 
         Raises:
             LimitExceeded: it is larger than one buffer may be, or than a kernel can number.
             OutOfDeviceMemory: there is no room beside what cannot leave.
         """
-        shape = tuple(size or 0 for size in kind.shape)
+        name, dtype, shape = "values", kind.dtype, tuple(size or 0 for size in kind.shape)
+        if kind.layout is Layout.SPIKE_BITS:
+            name, dtype = "words", Dtype.U32
+            shape = (*shape[:-1], -(-shape[-1] // WORD_BITS))
         count = prod(shape)
         self._device.limits.check_elements(count)
-        block = self.room(count * kind.dtype.itemsize)
-        return DeviceTensor(kind, {"values": Part(block, kind.dtype.numpy, shape)})
+        block = self.room(count * dtype.itemsize)
+        return DeviceTensor(kind, {name: Part(block, dtype.numpy, shape)})
 
     def room(self, nbytes: int) -> Block:
         """A block that computations may write to at once; raises like `empty`."""

@@ -29,6 +29,7 @@ from shared.operators.sparse import (
 )
 from shared.operators.spec import OperatorSpec
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
+from shared.operators.spiking_layers import LIF_LAYER, RATE_ENCODE, SPIKE_RATE
 from shared.operators.static import DEQUANTIZE_I8, GEMM_Q8, QUANTIZE_I8
 
 CATALOG: tuple[OperatorSpec, ...] = (
@@ -48,6 +49,9 @@ CATALOG: tuple[OperatorSpec, ...] = (
     SDDMM_CSR,
     LIF_STEP,
     STDP_UPDATE,
+    LIF_LAYER,
+    RATE_ENCODE,
+    SPIKE_RATE,
     RELU,
     SIGMOID,
     TANH,

@@ -8,7 +8,8 @@ from shared.operators import dims, validate
 from shared.operators.reference import HostTensors
 from shared.operators.spec import Attributes, OperatorSpec, Types
 from shared.tensors import layouts
-from shared.tensors.layouts import Tensor, TensorType
+from shared.tensors.layouts import Layout, Tensor, TensorType
+from shared.tensors.packing import WORD_BITS
 
 
 class NullBackend(HostTensors):
@@ -34,4 +35,8 @@ class NullBackend(HostTensors):
 
 
 def _zeros(kind: TensorType) -> Tensor:
-    return layouts.dense(np.zeros(dims.sizes(kind), dtype=kind.dtype.numpy), kind.dtype)
+    shape = dims.sizes(kind)
+    if kind.layout is Layout.SPIKE_BITS:
+        words = np.zeros((*shape[:-1], -(-shape[-1] // WORD_BITS)), np.uint32)
+        return Tensor(kind.layout, kind.dtype, shape, {"words": words})
+    return layouts.dense(np.zeros(shape, dtype=kind.dtype.numpy), kind.dtype)

@@ -122,11 +122,13 @@ class Tensor:
 
     @property
     def values(self) -> Array:
-        """The array of a dense tensor.
+        """The array of a dense tensor, or the words of spike bits.
 
         Raises:
-            ValueError: the tensor is not dense.
+            ValueError: the tensor is of another layout.
         """
+        if self.layout is Layout.SPIKE_BITS:
+            return self.parts["words"]
         if self.layout is not Layout.DENSE:
             raise ValueError(f"a {self.layout} tensor has no plain array; convert it first")
         return self.parts["values"]

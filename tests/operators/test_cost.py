@@ -66,6 +66,17 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
     # 2·6 operations; 4·6 bytes of floats and 6 of bytes
     ("quantize_i8", {"x": dense(2, 3)}, {"scale": 0.5}, 12, 30),
     ("dequantize_i8", {"x": TensorType(Layout.DENSE, Dtype.I8, (2, 3))}, {"scale": 0.5}, 12, 30),
+    # 2 rows of 5 steps, 4 neurons of 3 inputs: 2·5·4·(3 + 5); words 4·2·5 each, 4·12, 4·8
+    (
+        "lif_layer",
+        {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3)), "weight": dense(4, 3)},
+        {"decay": 0.5},
+        320,
+        160,
+    ),
+    # 2·2·5·3 operations; 4·6 bytes of x, a word of 4 in each of 2·5 steps
+    ("rate_encode", {"x": dense(2, 3)}, {"steps": 5}, 60, 64),
+    ("spike_rate", {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3))}, {}, 30, 64),
     # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
     (
         "spmm_csr",

@@ -39,10 +39,10 @@ class Call:
         """The buffer of an input's part; None when an optional input is not given."""
         return self.inputs[port].buffer(part) if port in self.inputs else None
 
-    def output(self, port: str) -> cl.Buffer:
+    def output(self, port: str, part: str = "values") -> cl.Buffer:
         """Allocate an output and return its buffer; raises like `Memory.allocate`."""
         self.outputs[port] = self.gpu.residency.empty(self.types[port])
-        return self.outputs[port].buffer()
+        return self.outputs[port].buffer(part)
 
     def temporary(self, kind: TensorType) -> cl.Buffer:
         """Memory for this call alone; in an in-order queue it may be reused right after."""

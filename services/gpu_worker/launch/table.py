@@ -10,6 +10,7 @@ from services.gpu_worker.launch import (
     shape,
     sparse,
     spiking,
+    spiking_layers,
     static,
 )
 from services.gpu_worker.launch.call import Call
@@ -31,6 +32,9 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "sddmm_csr": sparse.sddmm_csr,
     "lif_step": spiking.lif_step,
     "stdp_update": spiking.stdp_update,
+    "lif_layer": spiking_layers.lif_layer,
+    "rate_encode": spiking_layers.rate_encode,
+    "spike_rate": spiking_layers.spike_rate,
     "relu": elementwise.relu,
     "sigmoid": elementwise.sigmoid,
     "tanh": elementwise.tanh,

@@ -23,6 +23,12 @@ def configurations() -> Iterator[Configuration]:
         yield Configuration(name, f"{name}_along", {"ALONG": 1, "LANES": tuning.CARD.lanes})
     yield Configuration("transpose", "transpose")
     yield Configuration("transpose", "transpose_matrix", {"MATRIX": 1})
+    for subtract in (0, 1):
+        yield Configuration("lif_layer", "lif_layer", {"SUBTRACT": subtract})
+    yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
+    for random in (0, 1):
+        yield Configuration("rate_encode", "rate_encode", {"RANDOM": random})
+    yield Configuration("spike_rate", "spike_rate")
     for aligned in (1, 0):
         yield Configuration("stdp_update", "stdp_update", {"ALIGNED": aligned})
     for dtype, read in _READ.items():

@@ -1,0 +1,148 @@
+"""Layers of neurons by compiled kernels whose work is proportional to spikes; see `spiking.layers`.
+
+Spikes are words of 32 bits. A step first lists the inputs that spike, then adds their columns of
+codes, four at a time. Flags of a byte per neuron become bits eight at a time, by one product.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from services.cpu_worker.simd.compiled import kernel, prange, shared
+
+# The place of a single bit: it times this number has that bit's entry of the table on top.
+SEQUENCE = np.uint32(0x077CB531)
+TABLE = np.zeros(32, dtype=np.int64)
+TABLE[[(0x077CB531 << place & 0xFFFFFFFF) >> 27 for place in range(32)]] = np.arange(32)
+EIGHT = np.uint64(0x0102040810204080)  # moves the lowest bit of byte i to place 56 + i
+WHOLE = np.uint32(1 << 24)
+MASK = np.uint32((1 << 24) - 1)
+
+
+@kernel
+def _listed(words: Any, first: int, count: int, found: Any) -> int:
+    """The numbers of the bits that are set in `count` words, and how many there are."""
+    size = 0
+    for word in range(count):
+        left = words[first + word]
+        while left != 0:
+            low = left & (~left + np.uint32(1))
+            found[size] = 32 * word + TABLE[np.uint32(low * SEQUENCE) >> np.uint32(27)]
+            size += 1
+            left ^= low
+    return size
+
+
+@kernel
+def _added(codes: Any, active: Any, size: int, total: Any) -> None:
+    """Columns of codes added to the sums."""
+    m, at = total.size, 0
+    while size - at >= 4:
+        a, b = active[at] * m, active[at + 1] * m
+        c, d = active[at + 2] * m, active[at + 3] * m
+        one, two = codes[a : a + m], codes[b : b + m]
+        three, four = codes[c : c + m], codes[d : d + m]
+        for j in range(m):
+            total[j] += (one[j] + two[j]) + (three[j] + four[j])
+        at += 4
+    while at < size:
+        one = codes[active[at] * m : active[at] * m + m]
+        for j in range(m):
+            total[j] += one[j]
+        at += 1
+
+
+@kernel
+def _packed(flags: Any, words: Any, first: int, count: int) -> None:
+    """Bits of flags, eight to a byte of `flags`, as words."""
+    for word in range(count):
+        made = np.uint64(0)
+        for part in range(4):
+            eight = (flags[4 * word + part] * EIGHT) >> np.uint64(56)
+            made |= eight << np.uint64(8 * part)
+        words[first + word] = np.uint32(made)
+
+
+@kernel
+def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+    """All steps of some rows.
+
+    Args:
+        span: first row, and the row after the last one.
+        sizes: (steps, words of a step's inputs, outputs).
+        arrays: (words, codes, bias, v, fired): (n * steps * words,) uint32; (k * m,) and (m,)
+            int32; (n * m,) float32, first potentials and then the last; spikes as words, written.
+        neuron: (decay, leak, threshold, reset, unit) float32, and whether resets subtract.
+    """
+    steps, width, m = sizes
+    words, codes, bias, v, fired = arrays
+    decay, leak, threshold, reset, unit, subtract = neuron
+    made = (m + 31) // 32
+    active, total = np.empty(32 * width, np.int64), np.empty(m, np.int32)
+    eights = np.zeros(4 * made, np.uint64)
+    flags = eights.view(np.uint8)
+    for row in range(span[0], span[1]):
+        potential = v[row * m : row * m + m]
+        for step in range(steps):
+            total[:] = bias
+            size = _listed(words, (row * steps + step) * width, width, active)
+            _added(codes, active, size, total)
+            for j in range(m):
+                u = (leak + decay * (potential[j] - leak)) + np.float32(total[j]) * unit
+                spike = u > threshold
+                flags[j] = spike
+                potential[j] = ((u - threshold) if subtract else reset) if spike else u
+            _packed(eights, fired, (row * steps + step) * made, made)
+
+
+@shared
+def layer_shared(bounds: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+    """`layer` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        layer((bounds[share], bounds[share + 1]), sizes, arrays, neuron)
+
+
+@kernel
+def evenly(x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
+    """Numbers to evenly spaced spikes; see `spiking.rates`.
+
+    Args:
+        x: (n * k,) float32.
+        phase: (k,) uint32, below 2**24.
+        words: (n * steps * ceil(k / 32),) uint32, written.
+    """
+    made = (k + 31) // 32
+    share, reached = np.empty(k, np.uint32), np.empty(k, np.uint32)
+    eights = np.zeros(4 * made, np.uint64)
+    flags = eights.view(np.uint8)
+    for row in range(x.size // max(k, 1)):
+        held = x[row * k : row * k + k]
+        for i in range(k):
+            known = min(max(held[i], np.float32(0)), np.float32(1)) if held[i] == held[i] else 0.0
+            share[i] = np.uint32(np.rint(np.float32(known) * np.float32(16777216.0)))
+            reached[i] = phase[i]
+        for step in range(steps):
+            for i in range(k):
+                reached[i] = (reached[i] + share[i]) & MASK
+                flags[i] = reached[i] < share[i]
+            _packed(eights, words, (row * steps + step) * made, made)
+
+
+@kernel
+def counted(words: Any, steps: int, k: int, share: Any, y: Any) -> None:
+    """The share of steps in which each neuron spiked.
+
+    Args:
+        words: (n * steps * ceil(k / 32),) uint32.
+        share: 1 / steps, float32.
+        y: (n * k,) float32, written.
+    """
+    width = (k + 31) // 32
+    active, count = np.empty(32 * width, np.int64), np.empty(max(k, 1), np.int64)
+    for row in range(y.size // max(k, 1)):
+        count[:] = 0
+        for step in range(steps):
+            for at in range(_listed(words, (row * steps + step) * width, width, active)):
+                count[active[at]] += 1
+        for i in range(k):
+            y[row * k + i] = np.float32(count[i]) * share

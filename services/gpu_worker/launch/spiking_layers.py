@@ -1,0 +1,60 @@
+"""Launches of layers of neurons over all steps, and of what turns numbers to spikes and back."""
+
+import numpy as np
+import pyopencl as cl
+
+from services.gpu_worker.launch.call import Call
+from shared.operators import spiking_layers
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, TensorType
+
+WORDS = "words"
+
+
+def lif_layer(call: Call) -> None:
+    """A neuron per work-item, all steps in one launch; weights become codes just before."""
+    (n, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
+    layer = spiking_layers.layer_of(call.attributes)
+    scale = 2.0**layer.fraction
+    codes = _codes(call, "weight", (m, k), scale)
+    bias = _codes(call, "bias", (m, 1), scale) if "bias" in call.inputs else None
+    kernel = call.gpu.programs.kernel("lif_layer", {"SUBTRACT": int(layer.subtract)})
+    kernel.launch(
+        -(-m // kernel.group) * kernel.group,
+        *(steps, k, m),
+        *(layer.decay, layer.leak, layer.threshold, layer.reset, 1.0 / scale),
+        call.buffer("spikes", WORDS),
+        codes,
+        bias,
+        call.buffer("v"),
+        call.output("spikes", WORDS),
+        call.output("v_next"),
+        rows=n,
+    )
+
+
+def rate_encode(call: Call) -> None:
+    """A word of 32 neurons per work-item."""
+    (n, k), steps = call.inputs["x"].shape, call.types["spikes"].shape[1] or 0
+    random = {"RANDOM": int(call.attributes["mode"] == "randomly")}
+    kernel = call.gpu.programs.kernel("rate_encode", call.gpu.tuning.items | random)
+    words, seed = n * steps * -(-k // 32), call.attributes["seed"]
+    assert isinstance(seed, int)  # the attribute's kind
+    kernel.launch(words, n, steps, k, seed, call.buffer("x"), call.output("spikes", WORDS))
+
+
+def spike_rate(call: Call) -> None:
+    """A neuron per work-item."""
+    n, steps, k = call.inputs["spikes"].shape
+    share = float(np.float32(1.0) / np.float32(steps))
+    kernel = call.gpu.programs.kernel("spike_rate", call.gpu.tuning.items)
+    kernel.launch(n * k, n, steps, k, share, call.buffer("spikes", WORDS), call.output("y"))
+
+
+def _codes(call: Call, port: str, shape: tuple[int, int], scale: float) -> cl.Buffer:
+    """Weights (m, k) as whole numbers (k, m)."""
+    m, k = shape
+    made = call.temporary(TensorType(Layout.DENSE, Dtype.I32, (k, m)))
+    kernel = call.gpu.programs.kernel("lif_layer", {"CODES": 1}, "lif_layer_codes")
+    kernel.launch(m * k, m, k, scale, call.buffer(port), made)
+    return made
