@@ -38,6 +38,7 @@ class Objective(StrEnum):
     LATENCY = "latency"
     SIZE = "size"
     BOTH = "both"
+    ACCURACY = "accuracy"
 
 
 class Action(StrEnum):

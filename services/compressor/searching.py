@@ -172,8 +172,14 @@ def best(tried: list[Tried], objective: str) -> Tried | None:
     accepted = [one for one in tried if one.judged.accepted]
 
     def rank(one: Tried) -> float:
-        seconds, size = one.measured.quality.seconds, one.measured.quality.bytes
-        return {"latency": seconds, "size": float(size), "both": seconds * size}[objective]
+        quality = one.measured.quality
+        product = quality.seconds * quality.bytes
+        return {
+            "latency": quality.seconds,
+            "size": float(quality.bytes),
+            "both": product,
+            "accuracy": -float(quality.correct),
+        }[objective]
 
     return min(accepted, key=rank, default=None)
 

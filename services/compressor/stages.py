@@ -29,10 +29,11 @@ from shared.contracts.v1.recipes import (
     Quantize,
     Recipe,
     Smooth,
+    Spike,
     Stage,
 )
 from shared.contracts.v1.recipes import Train as TrainStage
-from shared.network import artifact, chains, execute, rewrites
+from shared.network import artifact, chains, conversion, execute, rewrites
 from shared.network.graph import Network
 from shared.network.training import backward
 from shared.operators.reference import ReferenceBackend
@@ -51,6 +52,7 @@ _READS = {  # by stage, the tensors on which its result depends
     "smooth": ("calibration_x", "train_x"),
     "quantize": ("calibration_x", "train_x"),
     "adapt": ("calibration_x", "train_x"),
+    "spike": ("calibration_x", "train_x"),
 }
 log = structlog.get_logger()
 
@@ -223,7 +225,7 @@ def _calibrates(stage: Stage) -> bool:
         case Quantize():
             learns = stage.solver in ("gptq", "awq") or stage.bias_correction
             return learns or stage.activations == "static"
-        case Adapt() | Smooth():
+        case Adapt() | Smooth() | Spike():
             return True
     return False
 
@@ -247,6 +249,9 @@ def _pure(
                 raise ValueError("nothing to smooth: no dense layer alone reads another's output")
             changed, shares = chains.smoothed(network, seen, stage.alpha)
             return changed, {name: f"alpha {share:g}" for name, share in shares.items()}
+        case Spike():
+            steps, share, mode = stage.steps, stage.share, stage.mode
+            return conversion.converted(network, seen, steps=steps, share=share, mode=mode), {}
         case Quantize():
             coded = rounded.apply(stage, network, seen)
             return coded.network, dict(coded.notes)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from shared.contracts.v1.models import Verdict
 
-Objective = Literal["latency", "size", "both"]
+Objective = Literal["latency", "size", "both", "accuracy"]
 MIN_GAIN = 0.02  # share of time or bytes; less is within what repeated measurements differ by
 Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 

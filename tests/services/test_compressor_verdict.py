@@ -66,6 +66,7 @@ def test_a_candidate_that_lost_accuracy_is_refused_by_how_much() -> None:
         ("latency", 1.99e-3, 1000, False),  # 0.5 % is noise
         ("size", 9e-3, 1000, True),
         ("size", 1e-3, 3999, False),
+        ("accuracy", 9e-3, 9000, True),
         ("both", 1e-3, 1000, True),
         ("both", 1e-3, 4000, False),
         ("both", 2e-3, 1000, False),

@@ -5,7 +5,7 @@ import pytest
 
 from shared.bus.memory import MemoryBroker
 from shared.contracts.errors import InvalidMessage, InvalidNetwork, InvalidTensor, NonFiniteInput
-from shared.contracts.v1.recipes import Adapt, LayOut, Prune, Quantize, Stage, Train
+from shared.contracts.v1.recipes import Adapt, LayOut, Prune, Quantize, Spike, Stage, Train
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Tensor
@@ -30,6 +30,7 @@ def one_row(x: Array) -> dict[str, Tensor]:
         ((Prune(sparsity=0.9, min_rows=1000),), ROWS, InvalidNetwork, "no dense layer has 1000"),
         ((LayOut(),), ROWS, InvalidNetwork, "no layer is sparse"),
         ((Quantize(), Quantize()), ROWS, InvalidNetwork, "has no dense layer"),
+        ((Spike(),), ROWS, InvalidNetwork, "inputs below zero have no rate"),
         ((Adapt(seconds=1e-9),), ROWS, InvalidNetwork, "smallest that can be reached"),
         ((Adapt(share=1.0, layers={"deep": "f32"}),), ROWS, InvalidNetwork, "no dense layer is"),
         ((Adapt(share=1.0, layers={"wide": "1 bit"}),), ROWS, InvalidNetwork, "has no way '1 bit'"),

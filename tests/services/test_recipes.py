@@ -1,5 +1,6 @@
 """Recipes as jobs: what every stage makes, and what is remembered of it."""
 
+import numpy as np
 import pytest
 
 from services.compressor import stages
@@ -14,12 +15,13 @@ from shared.contracts.v1.recipes import (
     Quantize,
     Recipe,
     Smooth,
+    Spike,
     Stage,
     Train,
 )
 from shared.network import artifact
 from shared.tensors import layouts
-from tests.services.compressor_house import ROWS, X, compressing, network, opened
+from tests.services.compressor_house import NARROW, ROWS, WIDE, X, compressing, network, opened
 
 TUNED = Train(epochs=2, batch=32, rate=1e-4)
 
@@ -81,6 +83,28 @@ async def test_every_stage_makes_a_smaller_network_that_is_served(
             InferBody(model="net", variant="small"), {"x": layouts.dense(X[:3])}
         )
         assert outputs["y"].shape == (3, 4)
+
+
+async def test_a_network_that_spikes_answers_like_the_one_it_came_from(
+    memory: MemoryBroker,
+) -> None:
+    x = np.abs(X)
+    labels = (np.maximum(x @ WIDE, 0) @ NARROW).argmax(axis=1)
+    rows = {"x": x, "labels": labels, "train_x": x, "train_labels": labels}
+    async with opened(memory) as house:
+        await house.load(network())
+        asked = compressing(Spike(steps=128), variant="spiking", objective="accuracy")
+
+        report = await house.compress(
+            asked.model_copy(update={"max_accuracy_drop": 0.05}),
+            {name: layouts.dense(array) for name, array in rows.items()},
+        )
+
+        assert report["accepted"], report["verdict"]
+        _, outputs = await house.run(
+            InferBody(model="net", variant="spiking"), {"x": layouts.dense(x[:20])}
+        )
+        assert (outputs["y"].values.argmax(axis=1) == labels[:20]).mean() >= 0.9
 
 
 async def test_bits_that_fit_the_seconds_are_named_in_the_recipe(memory: MemoryBroker) -> None:

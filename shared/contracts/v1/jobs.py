@@ -76,7 +76,8 @@ class CompressBody(Value):
     variant: ModelName | None = None  # what a recipe makes (None: named by its hash), or an export
     sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
     values: Literal["f32", "f16", "i8"] | None = None  # prune: how they are stored; None: f32
-    objective: Literal["latency", "size", "both"] = "latency"
+    # what must be better than before; accuracy: nothing, as long as it holds
+    objective: Literal["latency", "size", "both", "accuracy"] = "latency"
     max_accuracy_drop: float = Field(default=0.01, ge=0.0, le=1.0)
     worker_class: Token | None = None  # the class that will serve; None: the route's first
     batch: int = Field(default=1, ge=1, le=4096)  # rows per timed call

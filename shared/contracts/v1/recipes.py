@@ -117,6 +117,18 @@ class Adapt(Value):
         return self
 
 
+class Spike(Value):
+    """Dense layers with relu between them become layers of spiking neurons; rates stand for values.
+
+    What comes out answers as before: numbers are encoded, the layers run, scores are decoded.
+    """
+
+    stage: Literal["spike"] = "spike"
+    steps: int = Field(default=64, ge=1, le=10_000)  # time steps of a call
+    share: float = Field(default=0.999, gt=0.5, le=1.0)  # of activations that are told apart
+    mode: Literal["evenly", "randomly"] = "evenly"  # how inputs become spikes
+
+
 class LayOut(Value):
     """Give each sparse layer the layout that is fastest where it will serve, or dense."""
 
@@ -126,7 +138,8 @@ class LayOut(Value):
 
 
 Stage = Annotated[
-    Prune | Train | Equalize | Smooth | Quantize | Adapt | LayOut, Field(discriminator="stage")
+    Prune | Train | Equalize | Smooth | Quantize | Adapt | Spike | LayOut,
+    Field(discriminator="stage"),
 ]
 
 
