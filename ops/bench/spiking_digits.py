@@ -1,0 +1,163 @@
+"""What spiking networks reach on digits over ten seeds: trained by surrogate slopes, and converted.
+
+``python -m ops.bench.spiking_digits`` trains classifiers of scikit-learn's digits on the CPU
+backend and writes results/spiking-digits.json and the page made from it. Nothing here is chosen by
+its result: one setting for all seeds.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import threadpoolctl
+
+from ops.bench import digits_networks, faithful_table, figures, machine
+from ops.demo import digits
+from ops.demo.digits import Digits
+from services.cpu_worker import engine
+from services.cpu_worker.backend import CpuBackend
+from shared.chassis import compute
+from shared.chassis.settings import CpuSettings
+from shared.network import conversion, observing
+from shared.network.graph import Network, Step
+from shared.network.training import backward
+from shared.network.training.plan import TrainPlan
+from shared.operators import spiking_layers
+from shared.operators.spec import Run
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, TensorType, dense
+
+RESULTS = Path(__file__).parent / "results" / "spiking-digits.json"
+PAGE = Path(__file__).parents[1] / "docs" / "spiking-digits.md"
+SEEDS = range(10)
+SIZES, HIDDEN = (64, 256, 256, 10), 128
+STEPS, DECAY, EPOCHS = 25, 0.9, 25  # of the one that is trained with spikes
+CURVE = (4, 8, 16, 32, 64, 128)
+SHARE = 0.999
+HEAD = (
+    "# Spiking networks on digits\n\n"
+    "`python -m ops.bench.spiking_digits`: scikit-learn's digits, 1,437 scans to learn from, 360 "
+    "held out, split anew for each of ten seeds. Trained: 64-128-10, leaky neurons, 25 steps, "
+    "pixels as evenly spaced spikes, the last layer integrates; Adam with surrogate slopes (fast "
+    "sigmoid), 25 epochs. Converted: 64-256-256-10 with relu, its activations over their 99.9th "
+    "percentile as rates, reset by subtraction."
+)
+
+
+def main() -> None:
+    """Measure, write, and make the page."""
+    threadpoolctl.threadpool_limits(compute.BLAS_THREADS)
+    backend = CpuBackend(engine.start(CpuSettings().cache))
+    found: dict[str, object] = {"machine": machine.facts()}
+    seeds = found.setdefault("seeds", {})
+    assert isinstance(seeds, dict)
+    for seed in SEEDS:
+        seeds[str(seed)] = of_seed(seed, backend)
+        sys.stdout.write(f"{seed} {seeds[str(seed)]}\n")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page(found))
+
+
+def of_seed(seed: int, backend: CpuBackend) -> dict[str, float]:
+    """Accuracies, and shares of neurons and steps without a spike."""
+    data, run = digits.load(seed=seed), backward.on(backend)
+    plan = TrainPlan(rate=3e-3, epochs=EPOCHS, batch=64, seed=seed)
+    spiking = digits_networks.trained(classifier(), plan, data, run)
+    found = {
+        "trained": digits_networks.accuracy(spiking, data, backend),
+        **{f"trained {name}": share for name, share in silence(spiking, data, run).items()},
+    }
+    plan = TrainPlan(rate=2e-3, epochs=40, batch=64, seed=seed)
+    plain = digits_networks.trained(digits_networks.mlp(*SIZES), plan, data, run)
+    seen = observing.observe(plain, data.x, run)
+    found["relu"] = digits_networks.accuracy(plain, data, backend)
+    for steps in CURVE:
+        made = conversion.converted(plain, seen, steps=steps, share=SHARE)
+        found[f"converted {steps}"] = digits_networks.accuracy(made, data, backend)
+        if steps == CURVE[-2]:
+            silent = silence(made, data, run)
+            found |= {f"converted {name}": share for name, share in silent.items()}
+    return found
+
+
+def classifier() -> Network:
+    """64-128-10: encode, a layer that spikes, one that integrates, its mean over the steps."""
+    weights = {
+        "w0": dense(np.zeros((HIDDEN, SIZES[0]), np.float32)),
+        "b0": dense(np.zeros(HIDDEN, np.float32)),
+        "w1": dense(np.zeros((SIZES[-1], HIDDEN), np.float32)),
+        "b1": dense(np.zeros(SIZES[-1], np.float32)),
+        "share": dense(np.array(10 / STEPS, np.float32)),
+    }
+    hidden = {"spikes": "s0", "weight": "w0", "bias": "b0"}
+    last = {"spikes": "s1", "weight": "w1", "bias": "b1"}
+    never = {"decay": 1.0, "threshold": conversion.NEVER}
+    steps = (
+        Step("encode", "rate_encode", {"x": "x"}, {"spikes": "s0"}, {"steps": STEPS}),
+        Step("hidden", "lif_layer", hidden, {"spikes": "s1", "v_next": "v1"}, {"decay": DECAY}),
+        Step("last", "lif_layer", last, {"spikes": "s2", "v_next": "v2"}, never),
+        Step("scores", "mul", {"a": "v2", "b": "share"}, {"y": "y"}),
+    )
+    kind = TensorType(Layout.DENSE, Dtype.F32, (None, SIZES[0]))
+    return Network({"x": kind}, ("y",), steps, weights)
+
+
+def silence(network: Network, data: Digits, run: Run) -> dict[str, float]:
+    """Share of neurons and steps without a spike: of inputs, and of layers that spike."""
+    values = backward.forward(network, {"x": dense(data.held_x)}, run).values
+    trains = {
+        step.name: spiking_layers.split(values[step.outputs["spikes"]])
+        for step in network.steps
+        if "spikes" in step.outputs and step.attributes.get("threshold") != conversion.NEVER
+    }
+    inputs = trains.pop("encode")
+    spikes = sum(int(one.sum()) for one in trains.values())
+    return {
+        "silence of inputs": 1 - float(inputs.mean()),
+        "silence of layers": 1 - spikes / sum(one.size for one in trains.values()),
+    }
+
+
+def page(found: Mapping[str, object]) -> str:
+    """Accuracies with intervals, and silence."""
+    seeds, about = found["seeds"], found["machine"]
+    assert isinstance(seeds, Mapping)
+    assert isinstance(about, Mapping)
+    names = ("trained", "relu", *(f"converted {steps}" for steps in CURVE))
+    rows = [["", "accuracy [%]", "beside relu [points]"]]
+    for name in names:
+        told = faithful_table.interval(faithful_table.points(seeds, name))
+        apart = faithful_table.difference(seeds, name, "relu")
+        rows.append([_called(name), shown(told), "" if name == "relu" else shown(apart)])
+    quiet = [["share without a spike [%]", "inputs", "layers that spike"]]
+    for name in ("trained", "converted"):
+        cells = [
+            shown(faithful_table.interval(faithful_table.points(seeds, f"{name} silence of {of}")))
+            for of in ("inputs", "layers")
+        ]
+        quiet.append([_called(f"{name} {CURVE[-2]}" if name == "converted" else name), *cells])
+    return (
+        f"{HEAD}\n\nMeans over {len(seeds)} seeds with 95 % intervals; differences within a seed:"
+        f"\n\n{figures.markdown(rows)}\n\n{figures.markdown(quiet)}\n\n{about['cpu']}, "
+        f"{about['cores']} cores, commit {about['commit']}, {str(about['date'])[:10]}. Every seed: "
+        "[ops/bench/results/spiking-digits.json](../../ops/bench/results/spiking-digits.json). A "
+        "test compares this page with them.\n"
+    )
+
+
+def shown(told: tuple[float, float]) -> str:
+    """A mean and half its interval."""
+    return f"{told[0]:.2f} ± {told[1]:.2f}"
+
+
+def _called(name: str) -> str:
+    kind, _, steps = name.partition(" ")
+    return (
+        f"converted, {steps} steps" if steps else {"trained": "trained, 25 steps"}.get(kind, kind)
+    )
+
+
+if __name__ == "__main__":
+    main()
