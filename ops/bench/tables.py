@@ -12,6 +12,7 @@ from ops.bench import figures, modelled, quantized_table
 from ops.bench import kernels as kernels_bench
 from ops.bench import quantized as quantized_bench
 from ops.bench import sparse as sparse_bench
+from ops.bench import spiking as spiking_bench
 from ops.bench.figures import DASH, Calls
 from ops.bench.turns import ROOT
 
@@ -172,6 +173,15 @@ PAGES: Mapping[str, tuple[Callable[[Mapping[str, object]], str], Path, Path, str
         "threads, every side in turns within one run. `x 8` rounds rows of x to bytes within the "
         "call, as `dynamic` and MatMulNBits `x 8` do; MatMulInteger is given bytes, returns int32. "
         "Four bits have a scale per 32 columns.",
+    ),
+    "spiking": (
+        spiking_bench.whole,
+        spiking_bench.RESULTS,
+        DOCS / "spiking-speed.md",
+        "# Spiking networks on the CPU\n\n`ellesmere bench spiking`: 784-128-10 of leaky neurons, "
+        "100 steps, rates to spikes and counts of spikes within the call, every side in turns "
+        "within one run. Ours spaces spikes evenly, the rivals draw them; the rates are the same. "
+        "Calls go into each library directly, without a server.",
     ),
 }
 

@@ -20,6 +20,7 @@ class What(StrEnum):
     SPARSE = "sparse"
     KERNELS = "kernels"
     QUANTIZED = "quantized"
+    SPIKING = "spiking"
 
 
 Subject = Annotated[
@@ -27,7 +28,8 @@ Subject = Annotated[
     typer.Argument(
         help="flow: requests through a stack; sparse: products on the CPU beside MKL, torch, scipy "
         "and numpy; kernels: OpenCL beside obvious kernels, CLBlast and ViennaCL; quantized: INT8 "
-        "and INT4 on the CPU beside ONNX Runtime, torch and numpy."
+        "and INT4 on the CPU beside ONNX Runtime, torch and numpy; spiking: networks on the CPU "
+        "beside SpikingJelly, Norse and snnTorch."
     ),
 ]
 Results = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
@@ -54,10 +56,12 @@ def _product(
     what: What,
 ) -> tuple[Callable[[Path | None, "Console"], Found], Callable[[Found], str]]:
     """How to measure, and how to show what was found."""
-    from ops.bench import kernels, quantized, quantized_table, sparse, tables
+    from ops.bench import kernels, quantized, quantized_table, sparse, spiking, tables
 
     if what is What.SPARSE:
         return sparse.run, tables.sparse
     if what is What.QUANTIZED:
         return quantized.run, quantized_table.whole
+    if what is What.SPIKING:
+        return spiking.run, spiking.whole
     return kernels.run, tables.kernels
