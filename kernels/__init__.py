@@ -17,7 +17,15 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "spmm_nm",
         "spmm_sell",
     ),
-    "spiking": ("lif_layer", "lif_step", "rate_encode", "spike_rate", "stdp_update"),
+    "spiking": (
+        "lif_layer",
+        "lif_step",
+        "rate_encode",
+        "spike_pack",
+        "spike_rate",
+        "spike_unpack",
+        "stdp_update",
+    ),
     "elementwise": (
         "add",
         "cast",

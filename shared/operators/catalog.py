@@ -29,7 +29,13 @@ from shared.operators.sparse import (
 )
 from shared.operators.spec import OperatorSpec
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
-from shared.operators.spiking_layers import LIF_LAYER, RATE_ENCODE, SPIKE_RATE
+from shared.operators.spiking_layers import (
+    LIF_LAYER,
+    RATE_ENCODE,
+    SPIKE_PACK,
+    SPIKE_RATE,
+    SPIKE_UNPACK,
+)
 from shared.operators.static import DEQUANTIZE_I8, GEMM_Q8, QUANTIZE_I8
 
 CATALOG: tuple[OperatorSpec, ...] = (
@@ -52,6 +58,8 @@ CATALOG: tuple[OperatorSpec, ...] = (
     LIF_LAYER,
     RATE_ENCODE,
     SPIKE_RATE,
+    SPIKE_PACK,
+    SPIKE_UNPACK,
     RELU,
     SIGMOID,
     TANH,

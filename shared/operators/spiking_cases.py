@@ -60,6 +60,15 @@ def rate_encode(rng: Rng) -> Iterator[Case]:
         yield Case(f"wild_{mode}", {"x": wild}, {"steps": 40, "mode": mode})
 
 
+def spike_pack(rng: Rng) -> Iterator[Case]:
+    """Sizes around words, both sides of a half, and what is no number."""
+    for name, n, steps, k in (("one_bit", 1, 1, 1), ("odd_sizes", 3, 7, 37), ("words", 2, 5, 96)):
+        yield Case(name, {"x": samples.spikes(rng, n, steps, k)})
+    edge = samples.f32(np.array([[[0.5, 0.50001, np.nan, np.inf, -np.inf, -1.0, 2.0]]]))
+    yield Case("edges", {"x": edge})
+    yield Case("empty_batch", {"x": samples.zeros(0, 3, 5)})
+
+
 def spike_rate(rng: Rng) -> Iterator[Case]:
     """Sizes around words."""
     for name, n, steps, k in (("one_bit", 1, 1, 1), ("odd_sizes", 3, 7, 37), ("words", 2, 40, 96)):

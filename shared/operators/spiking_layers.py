@@ -4,6 +4,9 @@ Spikes are bits, (n, steps, neurons): the batch first, so that calls ride togeth
 the same bit by bit on every device; see shared.spiking.layers and shared.spiking.rates.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from shared.operators import dims, spiking_cases
@@ -24,6 +27,7 @@ from shared.tensors.dtypes import F32, I32, U8, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 
 MAX_STEPS = 100_000
+Infer = Callable[[Types, Attributes], dict[str, TensorType]]
 
 
 def split(tensor: Tensor) -> U8:
@@ -135,6 +139,33 @@ def rate_encode_cost(inputs: Types, attributes: Attributes) -> Cost:
     return Cost(2.0 * dims.elements(made), dims.traffic(inputs.values(), [made]))
 
 
+def spike_pack(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
+    """Numbers as spikes: what is above a half is one; NaN is none."""
+    return {"spikes": bits((_array(inputs, "x") > np.float32(0.5)).astype(np.uint8))}
+
+
+def spike_pack_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+    """x (n, steps, k) gives spikes of that shape."""
+    return {"spikes": TensorType(Layout.SPIKE_BITS, Dtype.F32, _train(inputs, "x"))}
+
+
+def spike_unpack(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
+    """Spikes as float32 of 0 and 1."""
+    return {"y": dense(split(inputs["spikes"]).astype(np.float32))}
+
+
+def spike_unpack_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+    """spikes (n, steps, k) give y of that shape."""
+    return {"y": dims.f32(*_train(inputs, "spikes"))}
+
+
+def moved_cost(infer: Infer, inputs: Types, attributes: Attributes) -> Cost:
+    """One operation per element; all is read and written once."""
+    made = infer(inputs, attributes).values()
+    count = sum(dims.elements(kind) for kind in inputs.values())
+    return Cost(float(count), dims.traffic(inputs.values(), made))
+
+
 def spike_rate(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """The share of steps in which each neuron spiked: count × (1 / steps) in float32."""
     steps = inputs["spikes"].shape[1]
@@ -221,4 +252,22 @@ SPIKE_RATE = OperatorSpec(
     cost=spike_rate_cost,
     cases=spiking_cases.spike_rate,
     gradient=spike_rate_gradient,
+)
+SPIKE_PACK = OperatorSpec(
+    name="spike_pack",
+    inputs=(Port("x"),),
+    outputs=(_SPIKES,),
+    infer=spike_pack_types,
+    reference=spike_pack,
+    cost=partial(moved_cost, spike_pack_types),
+    cases=spiking_cases.spike_pack,
+)
+SPIKE_UNPACK = OperatorSpec(
+    name="spike_unpack",
+    inputs=(_SPIKES,),
+    outputs=(Port("y"),),
+    infer=spike_unpack_types,
+    reference=spike_unpack,
+    cost=partial(moved_cost, spike_unpack_types),
+    cases=spiking_cases.spike_rate,
 )

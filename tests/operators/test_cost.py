@@ -76,6 +76,8 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
     ),
     # 2·2·5·3 operations; 4·6 bytes of x, a word of 4 in each of 2·5 steps
     ("rate_encode", {"x": dense(2, 3)}, {"steps": 5}, 60, 64),
+    ("spike_pack", {"x": dense(2, 5, 3)}, {}, 30, 160),
+    ("spike_unpack", {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3))}, {}, 30, 160),
     ("spike_rate", {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3))}, {}, 30, 64),
     # 2·5·7 flops; 4·(4 + 1) pointers, 5·8 elements, 4·3·7 for x, 4·4·7 for y
     (

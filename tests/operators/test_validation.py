@@ -51,7 +51,10 @@ def test_every_port_refuses_another_layout(spec: OperatorSpec) -> None:
     case = next(iter(spec.cases(np.random.default_rng(0))))
     for port in spec.inputs:
         types = {name: held.type for name, held in case.inputs.items()}
-        types[port.name] = TensorType(Layout.SPIKE_BITS, Dtype.F32, (1, 1))
+        bits = port.layout is Layout.SPIKE_BITS
+        types[port.name] = TensorType(
+            Layout.DENSE if bits else Layout.SPIKE_BITS, Dtype.F32, (1, 1)
+        )
         with pytest.raises(ValueError, match=f"'{port.name}' takes layout {port.layout}"):
             validate.call(spec, types, case.attributes)
 

@@ -51,6 +51,22 @@ def spike_rate(call: Call) -> None:
     kernel.launch(n * k, n, steps, k, share, call.buffer("spikes", WORDS), call.output("y"))
 
 
+def spike_pack(call: Call) -> None:
+    """A word of 32 numbers per work-item."""
+    n, steps, k = call.inputs["x"].shape
+    kernel = call.gpu.programs.kernel("spike_pack", call.gpu.tuning.items)
+    made = call.output("spikes", WORDS)
+    kernel.launch(n * steps * -(-k // 32), n * steps, k, call.buffer("x"), made)
+
+
+def spike_unpack(call: Call) -> None:
+    """A neuron per work-item."""
+    n, steps, k = call.inputs["spikes"].shape
+    kernel = call.gpu.programs.kernel("spike_unpack", call.gpu.tuning.items)
+    spikes = call.buffer("spikes", WORDS)
+    kernel.launch(n * steps * k, n * steps, k, spikes, call.output("y"))
+
+
 def _codes(call: Call, port: str, shape: tuple[int, int], scale: float) -> cl.Buffer:
     """Weights (m, k) as whole numbers (k, m)."""
     m, k = shape

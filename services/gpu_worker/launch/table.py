@@ -35,6 +35,8 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "lif_layer": spiking_layers.lif_layer,
     "rate_encode": spiking_layers.rate_encode,
     "spike_rate": spiking_layers.spike_rate,
+    "spike_pack": spiking_layers.spike_pack,
+    "spike_unpack": spiking_layers.spike_unpack,
     "relu": elementwise.relu,
     "sigmoid": elementwise.sigmoid,
     "tanh": elementwise.tanh,

@@ -28,7 +28,8 @@ def configurations() -> Iterator[Configuration]:
     yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
     for random in (0, 1):
         yield Configuration("rate_encode", "rate_encode", {"RANDOM": random})
-    yield Configuration("spike_rate", "spike_rate")
+    for name in ("spike_rate", "spike_pack", "spike_unpack"):
+        yield Configuration(name, name)
     for aligned in (1, 0):
         yield Configuration("stdp_update", "stdp_update", {"ALIGNED": aligned})
     for dtype, read in _READ.items():
