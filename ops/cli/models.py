@@ -17,19 +17,30 @@ LARGEST = 2 * 2**30  # [bytes] what a protobuf file can hold
 MILLI = 1e3
 Name = Annotated[str, typer.Argument(help="Name of the model: a-z, 0-9, dot, dash, underscore.")]
 File = Annotated[
-    Path, typer.Argument(help=".onnx with its weights inside, or .safetensors as exported here.")
+    Path,
+    typer.Argument(
+        help=".onnx with its weights inside, .nir (spiking), or .safetensors as exported here."
+    ),
 ]
+Step = Annotated[float, typer.Option(help="Length of a step of a spiking network [s].")]
+Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a call of it.")]
+FORMATS: dict[str, Literal["onnx", "safetensors", "nir"]] = {
+    ".safetensors": "safetensors",
+    ".nir": "nir",
+}
 NanPolicy = Annotated[
     Literal["reject", "pass"], typer.Option(help="What becomes of NaN in inputs.")
 ]
 Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
 
 
-def add(
+def add(  # noqa: PLR0913 - one parameter per option
     session: Session,
     name: Name,
     file: File,
     nan_policy: NanPolicy = "reject",
+    dt: Step = 1e-3,
+    steps: Steps = 100,
     timeout: Timeout = 120.0,
 ) -> None:
     """Import a network and wait until it is served."""
@@ -37,14 +48,18 @@ def add(
 
     _check_name(name)
     content = _read(file)
-    format_: Literal["onnx", "safetensors"] = (
-        "safetensors" if file.suffix == ".safetensors" else "onnx"
-    )
+    format_ = FORMATS.get(file.suffix, "onnx")
     with session.talk.status(f"importing {file.name}"):
         manifest = remote.call(
             session,
             lambda client: client.add_model(
-                name, content, format=format_, nan_policy=nan_policy, timeout=timeout
+                name,
+                content,
+                format=format_,
+                dt=dt,
+                steps=steps,
+                nan_policy=nan_policy,
+                timeout=timeout,
             ),
         )
     session.show(_value(manifest), lambda: _details(manifest, None))

@@ -153,19 +153,23 @@ class Client(Jobs):
         kind = inference.RepositoryModelUnloadResponse
         await self._inference("RepositoryModelUnload", request, kind)
 
-    async def add_model(
+    async def add_model(  # noqa: PLR0913 - one per field of the job
         self,
         name: str,
         content: bytes,
         *,
-        format: Literal["onnx", "safetensors"] = "onnx",
+        format: Literal["onnx", "safetensors", "nir"] = "onnx",
+        dt: float = 1e-3,
+        steps: int = 100,
         nan_policy: Literal["reject", "pass"] = "reject",
         timeout: float = 120.0,
     ) -> ModelManifest:
         """Import a network and wait until it can be called.
 
         Args:
-            content: of an ONNX file, or with the format safetensors of an exported network.
+            content: of an ONNX or NIR file, or with the format safetensors of an exported network.
+            dt: length of a step of a spiking network [s].
+            steps: of a call of it.
 
         Raises:
             SuiteError: what the import failed with.
@@ -173,7 +177,9 @@ class Client(Jobs):
             ModelNotReady: it is stored, but no worker has loaded it.
         """
         source = await self.upload(content)
-        body = ImportBody(model=name, source=source, format=format, nan_policy=nan_policy)
+        body = ImportBody(
+            model=name, source=source, format=format, dt=dt, steps=steps, nan_policy=nan_policy
+        )
         receipt = await self.submit(body)
         record, _tensors = await self.result(receipt.job, timeout=timeout)
         raise_for(record)

@@ -66,6 +66,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "onnx": ("services/compressor/importers", "services/compressor/exporters", "ops"),
     "onnxruntime": ("services/cpu_worker", "ops/bench/peers"),  # rivals are measured beside it
     "nir": ("services/compressor/importers",),
+    "h5py": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),
     "prometheus_client": ("services/gateway",),
     "numba": ("services/cpu_worker",),

@@ -1,6 +1,7 @@
 """The sandbox's child: one network file on stdin, one answer on stdout, and nothing else allowed.
 
-Its one argument is the format of the file.
+Its arguments are the format of the file, and for spiking networks the length of a step [s] and
+the steps of a call.
 
 The answer is ``u64 head bytes, little endian | JSON head | artifact``; the head holds either
 `coverage` or the `code` and `message` of an error.
@@ -26,18 +27,20 @@ LENGTH = struct.Struct("<Q")
 def main() -> None:
     """Give up rights, then read, convert and answer."""
     _limit()
-    head, artifact = _answer(sys.stdin.buffer.read(), sys.argv[1])
+    head, artifact = _answer(sys.stdin.buffer.read(), *sys.argv[1:4])
     text = json.dumps(head).encode()
     sys.stdout.buffer.write(LENGTH.pack(len(text)) + text)
     sys.stdout.buffer.write(artifact)
 
 
-def _answer(data: bytes, format_: str) -> tuple[dict[str, object], bytes]:
+def _answer(
+    data: bytes, format_: str, dt: str = "0.001", steps: str = "100"
+) -> tuple[dict[str, object], bytes]:
     # Imported under the limits: the parser's own start-up counts against them.
     from shared.network import artifact
 
     try:
-        network, coverage = _read(data, format_)
+        network, coverage = _read(data, format_, float(dt), int(steps))
         return {"coverage": coverage.to_json()}, artifact.pack(network)
     except SuiteError as error:
         return {"code": error.code, "message": str(error)}, b""
@@ -46,11 +49,15 @@ def _answer(data: bytes, format_: str) -> tuple[dict[str, object], bytes]:
         return {"code": InvalidNetwork.code, "message": message}, b""
 
 
-def _read(data: bytes, format_: str) -> "tuple[Network, Coverage]":
+def _read(data: bytes, format_: str, dt: float, steps: int) -> "tuple[Network, Coverage]":
     if format_ == "safetensors":
         from services.compressor.importers import stored
 
         return stored.decode(data)
+    if format_ == "nir":
+        from services.compressor.importers import nir_file, nir_graph
+
+        return nir_graph.translate(nir_file.decode(data), dt=dt, steps=steps)
     from services.compressor.importers import onnx_file, onnx_graph
 
     return onnx_graph.translate(onnx_file.decode(data))

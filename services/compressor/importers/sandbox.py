@@ -28,11 +28,15 @@ class Converted(NamedTuple):
     coverage: Mapping[str, object]  # coverage.Coverage.to_json
 
 
-async def convert(data: bytes, format_: str = "onnx") -> Converted:
+async def convert(
+    data: bytes, format_: str = "onnx", *, dt: float = 1e-3, steps: int = 100
+) -> Converted:
     """Convert the bytes of a network file.
 
     Args:
-        format_: `onnx`, or `safetensors` for a stored network of ours.
+        format_: `onnx`, `nir`, or `safetensors` for a stored network of ours.
+        dt: length of a step of a spiking network [s].
+        steps: of a call of it.
 
     Raises:
         TooLarge: over `MAX_BYTES`.
@@ -46,7 +50,7 @@ async def convert(data: bytes, format_: str = "onnx") -> Converted:
         try:
             with anyio.fail_after(MAX_SECONDS):
                 done = await anyio.run_process(
-                    [sys.executable, "-P", "-m", _CHILD, format_],
+                    [sys.executable, "-P", "-m", _CHILD, format_, repr(dt), str(steps)],
                     input=data,
                     check=False,
                     cwd=empty,

@@ -42,7 +42,10 @@ class ImportBody(Value):
     kind: Literal["import"] = "import"
     model: ModelName
     source: BlobRef
-    format: Literal["onnx", "safetensors"] = "onnx"  # safetensors: a stored network of ours
+    # safetensors: a stored network of ours
+    format: Literal["onnx", "safetensors", "nir"] = "onnx"
+    dt: float = Field(default=1e-3, gt=0.0, le=1.0)  # nir: length of a step [s]
+    steps: int = Field(default=100, ge=1, le=10_000)  # nir: of a call
     nan_policy: Literal["reject", "pass"] = "reject"
 
 

@@ -1,0 +1,213 @@
+"""NIR files: spikes as the equations have them, and clear errors for what cannot be served."""
+
+import io
+from itertools import pairwise
+
+import nir
+import numpy as np
+import pytest
+
+from services.compressor.importers import nir_file, nir_graph, sandbox
+from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+from shared.network import artifact, execute
+from shared.network.graph import Network
+from shared.operators.reference import ReferenceBackend
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import dense
+
+DT, STEPS = 1e-3, 60
+RNG = np.random.default_rng(4)
+SPIKES: F32 = (RNG.random((3, STEPS, 12)) < 0.3).astype(np.float32)
+
+
+def written(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]] | None = None) -> bytes:
+    """A file of a graph; without edges its nodes are one after the other."""
+    names = list(nodes)
+    graph = nir.NIRGraph(
+        nodes=nodes,
+        edges=edges or list(pairwise(names)),
+        type_check=False,
+    )
+    held = io.BytesIO()
+    nir.write(held, graph)
+    return held.getvalue()
+
+
+def ends(size: int, made: int) -> tuple[nir.Input, nir.Output]:
+    return (
+        nir.Input(input_type={"input": np.array([size])}),
+        nir.Output(output_type={"output": np.array([made])}),
+    )
+
+
+def chain(*between: nir.NIRNode, size: int = 12, made: int = 5) -> bytes:
+    first, last = ends(size, made)
+    middle = {f"n{at}": node for at, node in enumerate(between)}
+    return written({"input": first, **middle, "output": last})
+
+
+def affine(size: int, made: int) -> nir.Affine:
+    return nir.Affine(
+        weight=RNG.standard_normal((made, size)), bias=RNG.standard_normal(made) * 0.1
+    )
+
+
+def every(count: int, value: float) -> np.ndarray:
+    return np.full(count, value)
+
+
+def lif(count: int, *, reset: float = 0.0, leak: float = 0.0) -> nir.LIF:
+    return nir.LIF(
+        tau=every(count, 0.01),
+        r=RNG.uniform(4, 8, count),
+        v_leak=every(count, leak),
+        v_threshold=every(count, 1.0),
+        v_reset=every(count, reset),
+    )
+
+
+def served(data: bytes) -> Network:
+    return nir_graph.translate(nir_file.decode(data), dt=DT, steps=STEPS)[0]
+
+
+def answered(network: Network) -> dict[str, np.ndarray]:
+    found = execute.load(network, ReferenceBackend()).run({"x": dense(SPIKES)})
+    return {name: tensor.values for name, tensor in found.items()}
+
+
+def simulated(x: np.ndarray, nodes: list[nir.NIRNode]) -> tuple[np.ndarray, np.ndarray]:
+    """The equations in float64: spikes of the last neurons, and their last potentials."""
+    value, v = x.astype(np.float64), np.zeros(0)
+    for node in nodes:
+        if isinstance(node, nir.Affine):
+            value = value @ node.weight.T + node.bias
+            continue
+        if isinstance(node, nir.IF):
+            decay, gain, leak = 1.0, node.r * DT, np.zeros_like(node.r)
+        else:
+            decay, leak = np.exp(-DT / node.tau), node.v_leak
+            gain = node.r * (1 - decay)
+        v, made = np.broadcast_to(leak, (len(x), len(leak))).astype(float), []
+        for step in range(value.shape[1]):
+            v = leak + decay * (v - leak) + gain * value[:, step]
+            fired = (
+                v > node.v_threshold if hasattr(node, "v_threshold") else np.zeros(v.shape, bool)
+            )
+            v = np.where(fired, getattr(node, "v_reset", 0.0), v)
+            made.append(fired)
+        value = np.stack(made, axis=1).astype(np.float64)
+    return value, v
+
+
+@pytest.mark.parametrize("reset", [0.0, -0.3])
+def test_leaky_neurons_spike_as_their_equations_say(reset: float) -> None:
+    nodes = [affine(12, 9), lif(9, reset=reset), affine(9, 5), lif(5, reset=reset, leak=-0.2)]
+
+    found = answered(served(chain(*nodes)))
+
+    wanted, _ = simulated(SPIKES, nodes)
+    assert wanted.mean() > 0.05
+    np.testing.assert_array_equal(found["train"], wanted)
+    np.testing.assert_allclose(found["rate"], wanted.mean(axis=1), rtol=1e-6)
+
+
+def test_neurons_that_do_not_leak_and_those_that_only_integrate() -> None:
+    gathering = nir.IF(r=every(9, 300.0), v_threshold=every(9, 1.0), v_reset=every(9, 0.0))
+    reading = nir.LI(tau=every(5, 0.02), r=every(5, 2.0), v_leak=every(5, 0.0))
+    nodes = [affine(12, 9), gathering, affine(9, 5), reading]
+
+    found = answered(served(chain(*nodes)))
+
+    _, v = simulated(SPIKES, nodes)
+    np.testing.assert_allclose(found["n3:v"], v, rtol=1e-3, atol=1e-3)
+    assert not found["train"].any()
+
+
+def test_linear_nodes_in_a_row_become_one() -> None:
+    first, second = affine(12, 7), affine(7, 5)
+    joined = nir.Affine(
+        weight=second.weight @ first.weight, bias=second.weight @ first.bias + second.bias
+    )
+    neurons = lif(5)
+
+    apart, together = (
+        answered(served(chain(*nodes)))["train"]
+        for nodes in ((first, second, neurons), (joined, neurons))
+    )
+
+    np.testing.assert_array_equal(apart, together)
+
+
+def test_thresholds_may_differ_between_neurons() -> None:
+    neurons = lif(5)
+    neurons.v_threshold = np.array([0.5, 1.0, 1.5, 2.0, 2.5])
+    nodes = [affine(12, 5), neurons]
+
+    found = answered(served(chain(*nodes)))
+
+    np.testing.assert_array_equal(found["train"], simulated(SPIKES, nodes)[0])
+
+
+def two_rates() -> nir.LIF:
+    neurons = lif(5)
+    neurons.tau = np.array([0.01, 0.02, 0.01, 0.01, 0.01])
+    return neurons
+
+
+def changed(**fields: np.ndarray) -> nir.LIF:
+    neurons = lif(5)
+    for name, value in fields.items():
+        setattr(neurons, name, value)
+    return neurons
+
+
+DELAY = nir.Delay(delay=every(5, 0.001))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error", "message"),
+    [
+        ((affine(12, 5), DELAY, lif(5)), UnsupportedOperator, r"n1 \(Delay\): no operator"),
+        ((affine(12, 5), two_rates()), UnsupportedOperator, "tau differs between the neurons"),
+        ((affine(12, 5), changed(tau=every(5, 0.0))), InvalidNetwork, "is 0.0 s; it must be"),
+        ((affine(12, 5), changed(v_threshold=every(5, -1.0))), InvalidNetwork, "must be more"),
+        ((affine(12, 5), changed(v_reset=every(5, 1.5))), InvalidNetwork, "not below its thresh"),
+        ((affine(12, 5), changed(r=every(5, np.nan))), InvalidNetwork, "r of 'n1' is not finite"),
+        ((affine(12, 5),), InvalidNetwork, "ends without a neuron"),
+        ((affine(12, 4), lif(5)), InvalidNetwork, "'n1' has 5 neurons, 4 values come before"),
+        ((affine(12, 4), affine(3, 5), lif(5)), InvalidNetwork, "takes 3 values, 4 come before"),
+    ],
+    ids=["delay", "tau", "no_tau", "threshold", "reset", "nan", "no_neuron", "size", "width"],
+)
+def test_what_cannot_be_served_is_named(
+    nodes: tuple[nir.NIRNode, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        served(chain(*nodes))
+
+
+def test_branches_and_cycles_are_named() -> None:
+    first, last = ends(12, 5)
+    nodes = {"input": first, "a": affine(12, 5), "n": lif(5), "output": last}
+    edges = [("input", "a"), ("a", "n"), ("n", "output"), ("n", "a")]
+
+    with pytest.raises(InvalidNetwork, match="'n' leads to output, a: branches and cycles"):
+        served(written(nodes, edges))
+
+
+@pytest.mark.parametrize("cut", [0, 10, 500, -50])
+def test_a_file_that_is_cut_off_is_no_nir_file(cut: int) -> None:
+    data = chain(affine(12, 5), lif(5))
+
+    with pytest.raises(InvalidNetwork, match="no NIR file"):
+        nir_file.decode(data[:cut])
+
+
+async def test_the_sandbox_reads_nir_files() -> None:
+    data = chain(affine(12, 5), lif(5))
+
+    converted = await sandbox.convert(data, "nir", dt=DT, steps=STEPS)
+
+    assert converted.operators == {"Affine": 1, "LIF": 1}
+    network = artifact.unpack(converted.artifact)
+    np.testing.assert_array_equal(answered(network)["train"], answered(served(data))["train"])
