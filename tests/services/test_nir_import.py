@@ -119,7 +119,7 @@ def test_neurons_that_do_not_leak_and_those_that_only_integrate() -> None:
     found = answered(served(chain(*nodes)))
 
     _, v = simulated(SPIKES, nodes)
-    np.testing.assert_allclose(found["n3:v"], v, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found["v"], v, rtol=1e-3, atol=1e-3)
     assert not found["train"].any()
 
 

@@ -7,7 +7,7 @@ counted from v_leak in units of v_threshold - v_leak, which may differ between n
 reset may not.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nir
@@ -40,7 +40,8 @@ class _Made:
 
 
 def translate(chain: Chain, *, dt: float, steps: int) -> tuple[Network, Coverage]:
-    """Layers of neurons on spikes (n, steps, k); the answer is spikes and their rates.
+    """Layers of neurons on spikes (n, steps, k); the answer is spikes, their rates, and the last
+    potentials.
 
     Args:
         dt: length of a step [s].
@@ -54,22 +55,22 @@ def translate(chain: Chain, *, dt: float, steps: int) -> tuple[Network, Coverage
     if coverage.refused:
         raise UnsupportedOperator(coverage.sentence())
     first = Step("pack", "spike_pack", {"x": "x"}, {"spikes": "spikes"})
-    made, last = _Made([first]), ""
+    made = _Made([first])
     for name, node in chain.nodes:
         if isinstance(node, LINEAR):
             _linear(made, name, node)
         else:
             _neuron(made, name, node, dt)
-            last = name
-    if not last or made.matrix is not None:
+    if len(made.steps) == 1 or made.matrix is not None:
         raise InvalidNetwork("the file ends without a neuron: nothing would spike or integrate")
     width = made.weights[made.steps[1].inputs["weight"]].shape[1]
+    made.steps[-1] = replace(made.steps[-1], outputs={"spikes": made.value, "v_next": "v"})
     made.steps += [
         Step("unpack", "spike_unpack", {"spikes": made.value}, {"y": "train"}),
         Step("count", "spike_rate", {"spikes": made.value}, {"y": "rate"}),
     ]
     kind = TensorType(Layout.DENSE, Dtype.F32, (None, steps, width))
-    outputs = ("train", "rate", f"{last}:v")
+    outputs = ("train", "rate", "v")
     return Network({"x": kind}, outputs, tuple(made.steps), made.weights), coverage
 
 
