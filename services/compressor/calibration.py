@@ -1,6 +1,7 @@
-"""What the layers of a network read on calibration rows, observed by all workers of a class."""
+"""What the layers of a network read on calibration rows, observed by all CPU workers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -19,6 +20,7 @@ from shared.tensors.layouts import Layout, Tensor
 ROWS, LEARNED = "calibration_x", "train_x"
 MOST = 4096  # rows that are observed
 PART = 256  # rows of a job at least
+CPU = "cpu"  # the class of workers that is scaled out
 
 
 def rows(tensors: Mapping[str, Tensor]) -> Array:
@@ -40,17 +42,20 @@ def rows(tensors: Mapping[str, Tensor]) -> Array:
 
 
 async def observe(bench: Bench, artifact: BlobRef, x: Array) -> dict[str, Observed]:
-    """Observe the rows in as many jobs as workers live, and merge what they saw.
+    """Observe the rows in as many jobs as CPU workers live, and merge what they saw.
+
+    Without CPU workers, those of the class that is to serve observe.
 
     Raises:
         SuiteError: what a job failed with.
     """
-    parts = np.array_split(x, min(await _workers(bench), max(len(x) // PART, 1)))
+    spread, workers = await _observers(bench)
+    parts = np.array_split(x, min(workers, max(len(x) // PART, 1)))
     found: dict[int, dict[str, Observed]] = {}
 
     async def part(at: int, these: Array) -> None:
         body = InferBody(artifact=artifact.sha256, observe=True)
-        record, tensors = await bench.run(body, {bench.rows.port: layouts.dense(these)})
+        record, tensors = await spread.run(body, {bench.rows.port: layouts.dense(these)})
         steps = record.report["steps"]
         assert isinstance(steps, list)  # the worker's report
         found[at] = observing.from_tensors(tensors, [str(step) for step in steps])
@@ -61,11 +66,12 @@ async def observe(bench: Bench, artifact: BlobRef, x: Array) -> dict[str, Observ
     return observing.merge([found[at] for at in sorted(found)])
 
 
-async def _workers(bench: Bench) -> int:
-    """Live workers of the class."""
-    cards = [
-        WorkerCard.decode(entry.value)
+async def _observers(bench: Bench) -> tuple[Bench, int]:
+    """Where jobs that observe go, and how many workers live there."""
+    live = [
+        WorkerCard.decode(entry.value).worker_class
         for entry in await bench.bus.entries(Bucket.WORKERS)
         if entry.value is not None
     ]
-    return max(sum(card.worker_class == bench.worker_class for card in cards), 1)
+    chosen = CPU if CPU in live else bench.worker_class
+    return replace(bench, worker_class=chosen), max(live.count(chosen), 1)

@@ -75,6 +75,7 @@ class Trainer:
         begun = now.step if now else 0
         if now is None:
             now = await self._device.call(lambda: _started(data, settings, body))
+        await anyio.to_thread.run_sync(_require_rows, now.network, settings, rows)
         while now.step < total:
             leg = _leg(self._device.backend, now, settings, rows)
             now = await self._device.drive(leg, _teller(progress, total))
@@ -155,6 +156,13 @@ def plan(body: TrainBody) -> TrainPlan:
 
 def _started(data: bytes, settings: TrainPlan, body: TrainBody) -> TrainState:
     return loop.start(artifact.unpack(data), settings, fresh=body.fresh)
+
+
+def _require_rows(network: Network, settings: TrainPlan, rows: Rows) -> None:
+    try:
+        loop.require_rows(network, settings, rows)
+    except ValueError as error:
+        raise InvalidTensor(str(error)) from None
 
 
 def _leg(

@@ -341,3 +341,12 @@ def places(found: TrainState) -> dict[str, list[int]]:
 
 def stored(found: TrainState) -> int:
     return sum(at.size for at in positions(found).values())
+
+
+def test_a_label_beyond_the_classes_is_told_before_its_batch_comes() -> None:
+    network = networks.mlp((3, 4), ("dense",))
+    rows = Rows(np.zeros((5, 3), np.float32), np.array([0, 1, 2, 3, 4]))
+
+    with pytest.raises(ValueError, match="label 4 is not one of the 4 classes"):
+        loop.require_rows(network, TrainPlan(), rows)
+    loop.require_rows(network, TrainPlan(), Rows(rows.x[:4], rows.y[:4]))

@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from shared.network import shapes
 from shared.network.graph import Network, Step
-from shared.network.training import backward, optimisers, regrow, rounding, scoring
+from shared.network.training import backward, losses, optimisers, regrow, rounding, scoring
 from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
@@ -99,6 +100,22 @@ def checked(state: TrainState, plan: TrainPlan, rows: int) -> TrainState:
         if found != wanted:
             raise ValueError(f"slots of {name!r} are {found}; the plan keeps {wanted}")
     return state
+
+
+def require_rows(network: Network, plan: TrainPlan, rows: Rows) -> None:
+    """Hold all rows against the network, before a batch late in the run would.
+
+    Raises:
+        ValueError: a label is no class of the network's scores.
+    """
+    if plan.loss != "cross_entropy" or not len(rows.x):
+        return
+    kind = shapes.infer(network, 1)[network.outputs[0]]
+    labels = losses.labels_of(rows.y)
+    classes = kind.shape[-1] or 0
+    if not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise ValueError(f"label {wrong} is not one of the {classes} classes")
 
 
 def finished(state: TrainState, plan: TrainPlan, rows: int) -> bool:
