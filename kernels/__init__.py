@@ -18,6 +18,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "spmm_sell",
     ),
     "spiking": (
+        "cuba_layer",
         "lif_layer",
         "lif_step",
         "rate_encode",

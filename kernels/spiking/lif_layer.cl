@@ -8,21 +8,10 @@
 //          lif_layer_codes  global (k m rounded up to GROUP), local (GROUP): weight (m, k) float to
 //                           whole numbers, (k, m), saturated, NaN as 0
 // Assumes: bits past the last input are zero; scale is a power of two, and unit its reciprocal
-//
-// The neurons of a group read the same words, so the loop over inputs that spike is the same for all of
-// them and silence costs a word per 32 inputs; their codes lie side by side. Sums are whole numbers, and
-// products are not contracted, so that every device makes the same spikes.
-#ifndef GROUP
-#define GROUP 64  // work-items per group; multiple of 64, at most 256
-#endif
-#ifndef SUBTRACT
-#define SUBTRACT 0
-#endif
 #ifndef CODES
 #define CODES 0  // 1 builds the kernel that prepares weights
 #endif
-#pragma OPENCL FP_CONTRACT OFF
-#define WORDS(neurons) (((neurons) + 31) / 32)
+#include "neurons.cl"
 
 #if CODES
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1)))
@@ -44,32 +33,19 @@ void lif_layer(const int steps, const int k, const int m, const float decay, con
                __global uint* restrict fired, __global float* restrict v_next)
 {
     __local uint shared[GROUP / 32];
-    const int item = get_local_id(0), neuron = get_global_id(0), row = get_global_id(1);
-    const int there = neuron < m, words = WORDS(k), first = get_group_id(0) * (GROUP / 32);
+    const int neuron = get_global_id(0), row = get_global_id(1), there = neuron < m;
+    const int first = get_group_id(0) * (GROUP / 32), words = min(GROUP / 32, WORDS(m) - first);
     const int constant_part = bias && there ? bias[neuron] : 0;
     float potential = v && there ? v[row * m + neuron] : leak;
 
     for (int step = 0; step < steps; ++step) {
-        __global const uint* arrived = spikes + (row * steps + step) * words;
-        int sum = constant_part;
-        for (int w = 0; w < words; ++w)
-            for (uint left = arrived[w]; left; left &= left - 1) {
-                const int input = 32 * w + 31 - (int)clz(left & -left);
-                if (there) sum += codes[input * m + neuron];
-            }
-
-        const float leaked = decay * (potential - leak), kept = leak + leaked;
-        const float current = (float)sum * unit, u = kept + current;
+        const int at = row * steps + step;
+        const int sum = arrived(spikes + at * WORDS(k), WORDS(k), codes, m, neuron, there, constant_part);
+        const float u = before(potential, decay, leak, (float)sum * unit);
         const int spike = there && u > threshold;
-        potential = spike ? (SUBTRACT ? u - threshold : reset) : u;
 
-        if (item < GROUP / 32) shared[item] = 0;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (spike) atomic_or(shared + item / 32, 1u << item % 32);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < GROUP / 32 && first + item < WORDS(m))
-            fired[(row * steps + step) * WORDS(m) + first + item] = shared[item];
-        barrier(CLK_LOCAL_MEM_FENCE);
+        potential = spike ? (SUBTRACT ? u - threshold : reset) : u;
+        mark(shared, spike, fired + at * WORDS(m) + first, words);
     }
     if (there) v_next[row * m + neuron] = potential;
 }

@@ -30,6 +30,7 @@ from shared.operators.sparse import (
 from shared.operators.spec import OperatorSpec
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
 from shared.operators.spiking_layers import (
+    CUBA_LAYER,
     LIF_LAYER,
     RATE_ENCODE,
     SPIKE_PACK,
@@ -56,6 +57,7 @@ CATALOG: tuple[OperatorSpec, ...] = (
     LIF_STEP,
     STDP_UPDATE,
     LIF_LAYER,
+    CUBA_LAYER,
     RATE_ENCODE,
     SPIKE_RATE,
     SPIKE_PACK,

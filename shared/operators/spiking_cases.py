@@ -33,6 +33,24 @@ def lif_layer(rng: Rng) -> Iterator[Case]:
     yield from _edges(rng)
 
 
+def cuba_layer(rng: Rng) -> Iterator[Case]:
+    """As `lif_layer`, with currents that are carried over."""
+    filtered: Attributes = {"synapse": 0.75, "couple": 0.5, "direct": 0.25}
+    for name, n, steps, k, m in (
+        ("one_neuron", 1, 5, 1, 1),
+        ("one_row", 1, 20, 64, 32),
+        ("odd_sizes", 3, 7, 37, 19),
+        ("beyond_a_group", 2, 9, 70, 300),
+        ("empty_batch", 0, 4, 8, 8),
+    ):
+        inputs = {"spikes": train(rng, n, steps, k), "weight": samples.weight(rng, m, k)}
+        yield Case(name, inputs, {"decay": 0.9, "threshold": 0.5, **filtered})
+        more = inputs | {"bias": samples.normal(rng, m, scale=0.1)}
+        more |= {port: samples.normal(rng, n, m, scale=0.3) for port in ("v", "i")}
+        every: Attributes = {"decay": 0.8, "leak": -0.2, "threshold": 0.4, "subtract": True}
+        yield Case(f"{name}_carried_over", more, {**every, **filtered})
+
+
 def _edges(rng: Rng) -> Iterator[Case]:
     weight = samples.weight(rng, 20, 40)
     silent = {"spikes": train(rng, 2, 6, 40, share=0.0), "weight": weight}

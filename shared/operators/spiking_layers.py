@@ -27,6 +27,7 @@ from shared.tensors.dtypes import F32, I32, U8, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 
 MAX_STEPS = 100_000
+FILTERS = ("synapse", "couple", "direct")
 Infer = Callable[[Types, Attributes], dict[str, TensorType]]
 
 
@@ -48,14 +49,16 @@ def layer_of(attributes: Attributes) -> Layer:
     """
     given = {name: attributes[name] for name in ("decay", "leak", "threshold", "reset")}
     whole = {"subtract": attributes["subtract"], "fraction": attributes["fraction"]}
-    return Layer(**given, **whole)  # type: ignore[arg-type]  # kinds by the spec
+    filters = {name: attributes[name] for name in FILTERS if name in attributes}
+    return Layer(**given, **whole, **filters)  # type: ignore[arg-type]  # kinds by the spec
 
 
 def lif_layer(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """Spikes and last potentials of a layer; see `layers` for the steps."""
     layer, total = _driven(inputs, attributes)
-    spikes, v, _ = layers.run(total, _start(inputs, total.shape, layer), layer)
-    return {"spikes": bits(spikes), "v_next": dense(v)}
+    made = layers.run(total, _start(inputs, total.shape, layer), layer, _current(inputs))
+    found = {"spikes": bits(made.spikes), "v_next": dense(made.v)}
+    return found if layer.synapse is None else {**found, "i_next": dense(made.i)}
 
 
 def _driven(inputs: Tensors, attributes: Attributes) -> tuple[Layer, I32]:
@@ -71,10 +74,15 @@ def _start(inputs: Tensors, shape: tuple[int, ...], layer: Layer) -> F32:
     return np.full((shape[0], shape[2]), layer.leak, np.float32)
 
 
+def _current(inputs: Tensors) -> F32 | None:
+    return _array(inputs, "i") if "i" in inputs else None
+
+
 def lif_layer_gradient(call: Backward) -> dict[str, Tensor]:
     """Back through all steps with the surrogate's slope; potentials carried over have none."""
     layer, total = _driven(call.inputs, call.attributes)
-    made, _, before = layers.run(total, _start(call.inputs, total.shape, layer), layer)
+    start = _start(call.inputs, total.shape, layer)
+    made, _, _, before = layers.run(total, start, layer, _current(call.inputs))
     outer = np.zeros(made.shape, np.float32)
     if "spikes" in call.outer:
         outer = outer + call.outer["spikes"].values.view(np.float32)
@@ -101,16 +109,25 @@ def lif_layer_types(inputs: Types, attributes: Attributes) -> dict[str, TensorTy
     m, _ = dims.matrix(inputs, "weight")
     dims.require(inputs, "weight", (m, k), f"for spikes of {k} neurons")
     dims.require(inputs, "bias", (m,), f"for weight {(m, k)}")
-    dims.require(inputs, "v", (n, m), f"for {n} rows and weight {(m, k)}")
+    for port in ("v", "i"):
+        dims.require(inputs, port, (n, m), f"for {n} rows and weight {(m, k)}")
     spikes = TensorType(Layout.SPIKE_BITS, Dtype.F32, (n, steps, m))
     return {"spikes": spikes, "v_next": dims.f32(n, m)}
+
+
+def cuba_layer_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
+    """As `lif_layer_types`, with currents i (n, m) beside v."""
+    made = lif_layer_types(inputs, attributes)
+    return {**made, "i_next": made["v_next"]}
 
 
 def lif_layer_cost(inputs: Types, attributes: Attributes) -> Cost:
     """As if every input spiked in every step: an addition each; five operations per neuron."""
     n, steps, k = _train(inputs, "spikes")
     m, _ = dims.matrix(inputs, "weight")
-    made = lif_layer_types(inputs, attributes).values()
+    made = list(lif_layer_types(inputs, attributes).values())
+    if "synapse" in attributes:
+        made.append(made[-1])
     return Cost(float(n * steps * m * (k + 5)), dims.traffic(inputs.values(), made))
 
 
@@ -208,24 +225,42 @@ def _whole(attributes: Attributes, name: str) -> int:
 
 
 _SPIKES = Port("spikes", Layout.SPIKE_BITS)
+_ARRIVES = (_SPIKES, Port("weight"), Port("bias", optional=True), Port("v", optional=True))
+_NEURON = (
+    Attribute("decay", float, None, "share of v - leak that is left after a step"),
+    Attribute("leak", float, 0.0, "potential without input"),
+    Attribute("threshold", float, 1.0, "a potential strictly above it spikes"),
+    Attribute("reset", float, 0.0, "potential after a spike"),
+    Attribute("subtract", bool, False, "after a spike the threshold is subtracted instead"),
+    Attribute("fraction", int, 16, "binary places of the weights"),
+    Attribute("surrogate", str, "fast_sigmoid", "for training", choices=tuple(SURROGATES)),
+    Attribute("steep", float, 4.0, "of the surrogate"),
+)
 
 LIF_LAYER = OperatorSpec(
     name="lif_layer",
-    inputs=(_SPIKES, Port("weight"), Port("bias", optional=True), Port("v", optional=True)),
+    inputs=_ARRIVES,
     outputs=(_SPIKES, Port("v_next")),
     infer=lif_layer_types,
     reference=lif_layer,
     cost=lif_layer_cost,
     cases=spiking_cases.lif_layer,
+    attributes=_NEURON,
+    gradient=lif_layer_gradient,
+)
+CUBA_LAYER = OperatorSpec(
+    name="cuba_layer",
+    inputs=(*_ARRIVES, Port("i", optional=True)),
+    outputs=(_SPIKES, Port("v_next"), Port("i_next")),
+    infer=cuba_layer_types,
+    reference=lif_layer,
+    cost=lif_layer_cost,
+    cases=spiking_cases.cuba_layer,
     attributes=(
-        Attribute("decay", float, None, "share of v - leak that is left after a step"),
-        Attribute("leak", float, 0.0, "potential without input"),
-        Attribute("threshold", float, 1.0, "a potential strictly above it spikes"),
-        Attribute("reset", float, 0.0, "potential after a spike"),
-        Attribute("subtract", bool, False, "after a spike the threshold is subtracted instead"),
-        Attribute("fraction", int, 16, "binary places of the weights"),
-        Attribute("surrogate", str, "fast_sigmoid", "for training", choices=tuple(SURROGATES)),
-        Attribute("steep", float, 4.0, "of the surrogate"),
+        *_NEURON,
+        Attribute("synapse", float, None, "share of a synaptic current left after a step"),
+        Attribute("couple", float, None, "potential per unit of current at its beginning"),
+        Attribute("direct", float, 0.0, "potential per unit of what arrives in a step"),
     ),
     gradient=lif_layer_gradient,
 )

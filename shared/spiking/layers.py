@@ -5,6 +5,11 @@
     s_t = u_t > threshold                                           strictly
     v_t = reset where it spikes, or u_t - threshold; else u_t       one of the two, see `Layer`
 
+With synapses that filter, a current i is carried from step to step, and
+
+    u_t = (leak + decay (v_(t-1) - leak)) + (couple i_(t-1) + direct S_t / 2**fraction)
+    i_t = synapse i_(t-1) + S_t / 2**fraction
+
 A code is the weight times 2**fraction, rounded half to even. Sums of whole numbers do not depend on
 their order, and the rest is single operations of IEEE 754, so that every device makes the same
 spikes. With decay = exp(-dt / tau) and weights that include R (1 - decay), a step solves
@@ -21,7 +26,7 @@ Efficient Event-Driven Networks for Image Classification", section 2.1.
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +48,9 @@ class Layer:
     reset: float = 0.0  # potential after a spike
     subtract: bool = False  # after a spike the threshold is subtracted instead
     fraction: int = 16  # binary places of a code
+    synapse: float | None = None  # share of a synaptic current that is left; None: no filter
+    couple: float = 0.0  # potential per unit of current at the beginning of a step
+    direct: float = 1.0  # potential per unit of what arrives in a step
 
     def __post_init__(self) -> None:
         """Refuse what is no neuron.
@@ -57,6 +65,10 @@ class Layer:
         if not self.threshold > (0.0 if self.subtract else self.reset):
             least = "0, which is subtracted" if self.subtract else f"the reset {self.reset}"
             raise ValueError(f"threshold must be above {least}, got {self.threshold}")
+        if self.synapse is not None and not 0.0 <= self.synapse <= 1.0:
+            raise ValueError(f"synapse is a share of 0..1, got {self.synapse}")
+        if not (isfinite(self.couple) and isfinite(self.direct)):
+            raise ValueError(f"couple and direct are finite, got {self.couple} and {self.direct}")
         if not 0 <= self.fraction <= 24:
             raise ValueError(f"codes have 0 to 24 binary places, got {self.fraction}")
 
@@ -90,40 +102,42 @@ def sums(spikes: U8, synapses: I32, bias: I32 | None) -> I32:
     return total.astype(np.int32)
 
 
-def advance(v: F32, total: I32, layer: Layer) -> tuple[F32, U8, F32]:
-    """One step.
+class Ran(NamedTuple):
+    """What many steps made."""
 
-    Args:
-        v: (n, m) float32.
-        total: (n, m) int32.
-
-    Returns:
-        The next potential, spikes (uint8 of 0 and 1), and the potential before the reset.
-    """
-    leak, decay = np.float32(layer.leak), np.float32(layer.decay)
-    current: F32 = total.astype(np.float32) * np.float32(2.0**-layer.fraction)
-    u: F32 = (leak + decay * (v - leak)) + current
-    threshold = np.float32(layer.threshold)
-    spikes = u > threshold
-    after = u - threshold if layer.subtract else np.float32(layer.reset)
-    return np.where(spikes, after, u), spikes.astype(np.uint8), u
+    spikes: U8  # (n, steps, m)
+    v: F32  # (n, m) potentials after the last step
+    i: F32  # (n, m) synaptic currents after it; as they began where nothing filters
+    before: F32  # (n, steps, m) potentials before each reset
 
 
-def run(total: I32, v: F32, layer: Layer) -> tuple[U8, F32, F32]:
+def run(total: I32, v: F32, layer: Layer, i: F32 | None = None) -> Ran:
     """Many steps.
 
     Args:
         total: (n, steps, m) int32, see `sums`.
         v: (n, m) float32, potentials before the first step.
-
-    Returns:
-        Spikes (n, steps, m) uint8, potentials after the last step (n, m), and before each reset
-        (n, steps, m).
+        i: (n, m) float32, synaptic currents before it; None: none.
     """
+    current: F32 = np.zeros_like(v) if i is None else i
     spikes, before = np.empty(total.shape, np.uint8), np.empty(total.shape, np.float32)
+    leak, decay, threshold = (np.float32(x) for x in (layer.leak, layer.decay, layer.threshold))
     for step in range(total.shape[1]):
-        v, spikes[:, step], before[:, step] = advance(v, total[:, step], layer)
-    return spikes, v, before
+        arrived: F32 = total[:, step].astype(np.float32) * np.float32(2.0**-layer.fraction)
+        driven, current = _filtered(arrived, current, layer)
+        u: F32 = (leak + decay * (v - leak)) + driven
+        fired = u > threshold
+        after = u - threshold if layer.subtract else np.float32(layer.reset)
+        v, spikes[:, step], before[:, step] = np.where(fired, after, u), fired, u
+    return Ran(spikes, v, current, before)
+
+
+def _filtered(arrived: F32, current: F32, layer: Layer) -> tuple[F32, F32]:
+    """What drives the membrane in a step, and the synaptic current after it."""
+    if layer.synapse is None:
+        return arrived, current
+    driven = np.float32(layer.couple) * current + np.float32(layer.direct) * arrived
+    return driven, np.float32(layer.synapse) * current + arrived
 
 
 def slopes(  # noqa: PLR0913 - what one layer made, and what came back
@@ -156,9 +170,15 @@ def slopes(  # noqa: PLR0913 - what one layer made, and what came back
     held: F32 = np.ones_like(local) if layer.subtract else (1 - spikes).astype(np.float32)
     found = np.empty_like(local)
     later: F32 = np.zeros_like(local[:, 0]) if last is None else last  # of v after the step
+    current: F32 = np.zeros_like(later)  # of i after the step
     for step in reversed(range(local.shape[1])):
-        found[:, step] = local[:, step] + later * held[:, step]  # a reset to a value forgets
-        later = found[:, step] * np.float32(layer.decay)
+        of_u = local[:, step] + later * held[:, step]  # a reset to a value forgets
+        later = of_u * np.float32(layer.decay)
+        if layer.synapse is None:
+            found[:, step] = of_u
+            continue
+        found[:, step] = np.float32(layer.direct) * of_u + current
+        current = np.float32(layer.couple) * of_u + np.float32(layer.synapse) * current
     return found
 
 

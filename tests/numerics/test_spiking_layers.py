@@ -25,7 +25,7 @@ def rest(rows: int = 1, neurons: int = 1) -> F32:
 
 def test_a_membrane_leaks_spikes_and_is_reset() -> None:
     # 0.6; 0.5 * 0.6 + 0.6 = 0.9; 0.5 * 0.9 + 0.6 = 1.05 > 1: spike, reset to 0; then 0.6 again
-    spikes, v, before = layers.run(sums(0.6, 0.6, 0.6, 0.6), rest(), Layer(decay=0.5))
+    spikes, v, _, before = layers.run(sums(0.6, 0.6, 0.6, 0.6), rest(), Layer(decay=0.5))
 
     assert spikes.ravel().tolist() == [0, 0, 1, 0]
     np.testing.assert_allclose(before.ravel(), [0.6, 0.9, 1.05, 0.6], atol=1e-4)
@@ -36,7 +36,7 @@ def test_a_reset_by_subtraction_keeps_what_is_left_over() -> None:
     # 0.75; 1.5 > 1: spike, 0.5 is left; 1.25 > 1: spike, 0.25; 1.0 is not above 1
     layer = Layer(decay=1.0, subtract=True)
 
-    spikes, v, _ = layers.run(sums(0.75, 0.75, 0.75, 0.75), rest(), layer)
+    spikes, v, *_ = layers.run(sums(0.75, 0.75, 0.75, 0.75), rest(), layer)
 
     assert spikes.ravel().tolist() == [0, 1, 1, 0]
     assert v.tolist() == [[1.0]]
@@ -44,7 +44,7 @@ def test_a_reset_by_subtraction_keeps_what_is_left_over() -> None:
 
 def test_a_membrane_leaks_towards_its_leak_potential() -> None:
     # -1 + 0.5 * (0 + 1) = -0.5, then -1 + 0.5 * 0.5 = -0.75
-    _, v, before = layers.run(sums(0, 0), rest(), Layer(decay=0.5, leak=-1.0, reset=-2.0))
+    _, v, _, before = layers.run(sums(0, 0), rest(), Layer(decay=0.5, leak=-1.0, reset=-2.0))
 
     assert before.ravel().tolist() == [-0.5, -0.75]
     assert v.tolist() == [[-0.75]]
@@ -58,7 +58,7 @@ def test_the_rate_is_the_closed_formula(drive: float, tau: float) -> None:
     arrived = round(drive * (1 - decay) * 2**24) / 2**24  # what a code can say
     total = np.full((1, steps, 1), arrived * 2**24, np.int32)
 
-    spikes, _, _ = layers.run(total[:, : steps // 40], rest(), layer)
+    spikes, *_ = layers.run(total[:, : steps // 40], rest(), layer)
 
     period = tau * log(drive / (drive - 1))  # from 0 to 1 under a constant current
     count = int(spikes.sum())
@@ -74,10 +74,47 @@ def test_what_arrives_is_kept_spiked_away_or_still_there(seed: int, fresh: bool)
     total = (rng.uniform(-0.5, 1.0, (3, 50, 4)) * ONE).astype(np.int32)
     start: F32 = rest(3, 4) if fresh else rng.uniform(0, 0.9, (3, 4)).astype(np.float32)
 
-    spikes, v, _ = layers.run(total, start, Layer(decay=1.0, subtract=True))
+    spikes, v, *_ = layers.run(total, start, Layer(decay=1.0, subtract=True))
 
     arrived = start + total.sum(axis=1) / ONE
     np.testing.assert_allclose(v + spikes.sum(axis=1), arrived, atol=1e-3)
+
+
+def test_a_synapse_carries_what_arrived_into_later_steps() -> None:
+    # arrives 1, 0, 0: currents 1, 0.5, 0.25; potentials 0.25, 0.5 * 1, + 0.5 * 0.5
+    layer = Layer(decay=1.0, threshold=9.0, synapse=0.5, couple=0.5, direct=0.25)
+
+    _, v, i, before = layers.run(sums(1, 0, 0), rest(), layer)
+
+    assert before.ravel().tolist() == [0.25, 0.75, 1.0]
+    assert (v.item(), i.item()) == (1.0, 0.25)
+
+
+def test_a_train_may_be_cut_anywhere() -> None:
+    rng = np.random.default_rng(9)
+    layer = Layer(decay=0.9, threshold=0.4, synapse=0.7, couple=0.3, direct=0.2)
+    total = (rng.uniform(-0.5, 1.0, (2, 12, 5)) * ONE).astype(np.int32)
+
+    whole = layers.run(total, rest(2, 5), layer)
+    first = layers.run(total[:, :7], rest(2, 5), layer)
+    second = layers.run(total[:, 7:], first.v, layer, first.i)
+
+    spikes = np.concatenate([first.spikes, second.spikes], axis=1)
+    np.testing.assert_array_equal(spikes, whole.spikes)
+    np.testing.assert_array_equal(second.v, whole.v)
+
+
+def test_slopes_pass_through_synapses() -> None:
+    # two steps, no reset: u1 = d a1, u2 = decay u1 + c a1 + d a2 with d 0.2, c 0.3, decay 0.9
+    layer = Layer(decay=0.9, threshold=9.0, synapse=0.5, couple=0.3, direct=0.2)
+    made = layers.run(sums(0.1, 0.1), rest(), layer)
+    last = np.ones((1, 1), np.float32)
+
+    found = layers.slopes(
+        made.before, made.spikes, np.zeros((1, 2, 1), np.float32), layer, "arctan", 1.0, last
+    )
+
+    np.testing.assert_allclose(found.ravel(), [0.9 * 0.2 + 0.3, 0.2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("subtract", [False, True])
@@ -86,7 +123,7 @@ def test_slopes_are_the_sum_over_every_later_spike(surrogate: Surrogate, subtrac
     rng = np.random.default_rng(3)
     layer = Layer(decay=0.8, threshold=0.7, subtract=subtract)
     total = (rng.uniform(-0.2, 0.8, (2, 9, 3)) * ONE).astype(np.int32)
-    spikes, _, before = layers.run(total, rest(2, 3), layer)
+    spikes, _, _, before = layers.run(total, rest(2, 3), layer)
     outer, last = rng.standard_normal(before.shape), rng.standard_normal((2, 3))
 
     found = layers.slopes(

@@ -74,6 +74,14 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         320,
         160,
     ),
+    # the same, and 4·8 more for the currents
+    (
+        "cuba_layer",
+        {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3)), "weight": dense(4, 3)},
+        {"decay": 0.5, "synapse": 0.5, "couple": 0.1},
+        320,
+        192,
+    ),
     # 2·2·5·3 operations; 4·6 bytes of x, a word of 4 in each of 2·5 steps
     ("rate_encode", {"x": dense(2, 3)}, {"steps": 5}, 60, 64),
     ("spike_pack", {"x": dense(2, 5, 3)}, {}, 30, 160),

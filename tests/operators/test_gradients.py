@@ -18,7 +18,7 @@ from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
 STRAIGHT = ("quantize_i8", "dequantize_i8")  # whose slopes are those of what they stand for
-SPIKING = ("lif_layer", "spike_rate")  # those of a surrogate, see tests/numerics
+SPIKING = ("lif_layer", "cuba_layer", "spike_rate")  # those of a surrogate, see tests/numerics
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
 SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_", "_to_")
 CASES = [

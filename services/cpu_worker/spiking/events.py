@@ -70,25 +70,32 @@ def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
     Args:
         span: first row, and the row after the last one.
         sizes: (steps, words of a step's inputs, outputs).
-        arrays: (words, codes, bias, v, fired): (n * steps * words,) uint32; (k * m,) and (m,)
-            int32; (n * m,) float32, first potentials and then the last; spikes as words, written.
-        neuron: (decay, leak, threshold, reset, unit) float32, and whether resets subtract.
+        arrays: (words, codes, bias, v, i, fired): (n * steps * words,) uint32; (k * m,) and (m,)
+            int32; (n * m,) float32, first potentials and then the last, and currents, as many
+            where synapses filter; spikes as words, written.
+        neuron: (decay, leak, threshold, reset, unit) float32, whether resets subtract, whether
+            synapses filter, and (synapse, couple, direct) float32.
     """
     steps, width, m = sizes
-    words, codes, bias, v, fired = arrays
-    decay, leak, threshold, reset, unit, subtract = neuron
+    words, codes, bias, v, i, fired = arrays
+    decay, leak, threshold, reset, unit, subtract, filtered, synapse, couple, direct = neuron
     made = (m + 31) // 32
     active, total = np.empty(32 * width, np.int64), np.empty(m, np.int32)
     eights = np.zeros(4 * made, np.uint64)
     flags = eights.view(np.uint8)
     for row in range(span[0], span[1]):
-        potential = v[row * m : row * m + m]
+        potential, current = v[row * m : row * m + m], i[row * m : row * m + m]
         for step in range(steps):
             total[:] = bias
             size = _listed(words, (row * steps + step) * width, width, active)
             _added(codes, active, size, total)
             for j in range(m):
-                u = (leak + decay * (potential[j] - leak)) + np.float32(total[j]) * unit
+                driven = np.float32(total[j]) * unit
+                if filtered:
+                    arrived = driven
+                    driven = couple * current[j] + direct * arrived
+                    current[j] = synapse * current[j] + arrived
+                u = (leak + decay * (potential[j] - leak)) + driven
                 spike = u > threshold
                 flags[j] = spike
                 potential[j] = ((u - threshold) if subtract else reset) if spike else u

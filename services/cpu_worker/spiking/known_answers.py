@@ -5,6 +5,7 @@ import numpy as np
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
 from services.cpu_worker.spiking import events
+from services.cpu_worker.spiking.layers import neuron_of
 from shared.spiking import layers, rates
 from shared.spiking.layers import Layer
 from shared.tensors import packing
@@ -28,7 +29,11 @@ def verify(threads: int) -> None:
     y: F32 = np.zeros((ROWS, INPUTS), np.float32)
     events.counted(words.reshape(-1), STEPS, INPUTS, np.float32(1), y.reshape(-1))
     _require(np.array_equal(y, spikes.sum(axis=1)), "spike_rate")
-    for layer in (Layer(0.9, threshold=0.5), Layer(1.0, threshold=0.5, subtract=True)):
+    for layer in (
+        Layer(0.9, threshold=0.5),
+        Layer(1.0, threshold=0.5, subtract=True),
+        Layer(0.9, threshold=0.5, synapse=0.75, couple=0.5, direct=0.25),
+    ):
         _layer(rng, spikes, words, layer, threads)
 
 
@@ -37,17 +42,17 @@ def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threa
     codes = layers.codes(weight, layer.fraction)
     bias = layers.codes(weight[:, 0], layer.fraction)
     start: F32 = np.zeros((ROWS, OUTPUTS), np.float32)
-    wanted, last, _ = layers.run(layers.sums(spikes, codes, bias), start, layer)
+    current = np.zeros_like(start)
+    wanted, last, left, _ = layers.run(layers.sums(spikes, codes, bias), start, layer, current)
     fired: U32 = np.zeros((ROWS, STEPS, -(-OUTPUTS // 32)), np.uint32)
-    numbers = (layer.decay, layer.leak, layer.threshold, layer.reset, 2.0**-layer.fraction)
-    flat = np.ascontiguousarray(codes.T).reshape(-1)
-    arrays = (words.reshape(-1), flat, bias, start.reshape(-1), fired.reshape(-1))
+    synapses, carried = np.ascontiguousarray(codes.T), (start.reshape(-1), current.reshape(-1))
+    arrays = (words.reshape(-1), synapses.reshape(-1), bias, *carried, fired.reshape(-1))
     sizes = (STEPS, words.shape[2], OUTPUTS)
-    neuron = (*map(np.float32, numbers), layer.subtract)
+    neuron = neuron_of(layer)
     bounds = shares.even(ROWS, min(threads, ROWS))
     compiled.run(events.layer, events.layer_shared, bounds, sizes, arrays, neuron)
     _require(np.array_equal(fired, packing.join_spikes(wanted)), "lif_layer")
-    _require(np.array_equal(start, last), "lif_layer")
+    _require(np.array_equal(start, last) and np.array_equal(current, left), "lif_layer")
 
 
 def _require(right: bool, name: str) -> None:

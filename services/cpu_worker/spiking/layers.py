@@ -1,6 +1,7 @@
 """Layers of spiking neurons on the CPU; without compiled kernels the references compute."""
 
 from collections.abc import Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,6 +13,7 @@ from services.cpu_worker.sparse import shares
 from shared.operators import spiking_layers
 from shared.operators.spec import Attributes
 from shared.spiking import layers, rates
+from shared.spiking.layers import Layer
 from shared.tensors.dtypes import F32, I32, U32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor
 
@@ -32,17 +34,25 @@ def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes
     bias = np.zeros(m, np.int32)
     if "bias" in inputs:
         bias = _codes(inputs["bias"], layer.fraction).reshape(-1)
-    v = _first(inputs, (n, m), layer.leak)
+    v = _first(inputs, "v", (n, m), layer.leak)
+    i = _first(inputs, "i", (n, m), 0.0)
     fired: U32 = np.zeros((n, steps, -(-m // 32)), np.uint32)
     words = _words(inputs["spikes"])
-    numbers = (layer.decay, layer.leak, layer.threshold, layer.reset, 2.0**-layer.fraction)
-    neuron = (*map(np.float32, numbers), layer.subtract)
-    arrays = (words.reshape(-1), codes.reshape(-1), bias, v.reshape(-1), fired.reshape(-1))
+    flat = (codes.reshape(-1), bias, v.reshape(-1), i.reshape(-1), fired.reshape(-1))
     if n and m:
         bounds = shares.even(n, min(engine.threads, n))
-        sizes = (steps, words.shape[2], m)
-        compiled.run(events.layer, events.layer_shared, bounds, sizes, arrays, neuron)
-    return {"spikes": _bits(fired, (n, steps, m)), "v_next": v}
+        sizes, arrays = (steps, words.shape[2], m), (words.reshape(-1), *flat)
+        compiled.run(events.layer, events.layer_shared, bounds, sizes, arrays, neuron_of(layer))
+    made: Made = {"spikes": _bits(fired, (n, steps, m)), "v_next": v}
+    return made if layer.synapse is None else {**made, "i_next": i}
+
+
+def neuron_of(layer: Layer) -> tuple[Any, ...]:
+    """A layer as the kernels take it."""
+    numbers = (layer.decay, layer.leak, layer.threshold, layer.reset, 2.0**-layer.fraction)
+    filters = (layer.synapse or 0.0, layer.couple, layer.direct)
+    filtered = layer.synapse is not None
+    return (*map(np.float32, numbers), layer.subtract, filtered, *map(np.float32, filters))
 
 
 def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -81,11 +91,11 @@ def _codes(weight: Held, fraction: int) -> I32:
     return known[fraction]
 
 
-def _first(inputs: Mapping[str, Held], shape: tuple[int, int], leak: float) -> F32:
-    """Potentials before the first step, in an array of the caller's."""
-    if "v" in inputs:
-        return np.array(held.array(inputs["v"]), dtype=np.float32, order="C")
-    return np.full(shape, leak, np.float32)
+def _first(inputs: Mapping[str, Held], port: str, shape: tuple[int, int], otherwise: float) -> F32:
+    """Potentials or currents before the first step, in an array of the caller's."""
+    if port in inputs:
+        return np.array(held.array(inputs[port]), dtype=np.float32, order="C")
+    return np.full(shape, otherwise, np.float32)
 
 
 def _shape(spikes: Held) -> tuple[int, int, int]:
@@ -102,4 +112,9 @@ def _bits(words: U32, shape: tuple[int, int, int]) -> Tensor:
     return Tensor(Layout.SPIKE_BITS, Dtype.F32, shape, {"words": words})
 
 
-OPERATORS = {"lif_layer": lif_layer, "rate_encode": rate_encode, "spike_rate": spike_rate}
+OPERATORS = {
+    "lif_layer": lif_layer,
+    "cuba_layer": lif_layer,
+    "rate_encode": rate_encode,
+    "spike_rate": spike_rate,
+}

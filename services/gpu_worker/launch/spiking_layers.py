@@ -1,5 +1,8 @@
 """Launches of layers of neurons over all steps, and of what turns numbers to spikes and back."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pyopencl as cl
 
@@ -13,24 +16,39 @@ WORDS = "words"
 
 def lif_layer(call: Call) -> None:
     """A neuron per work-item, all steps in one launch; weights become codes just before."""
-    (n, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
+    sizes, neuron, arriving = _layer(call)
+    made = (call.output("spikes", WORDS), call.output("v_next"))
+    _kernel(call, "lif_layer")(*sizes, *neuron, *arriving, call.buffer("v"), *made)
+
+
+def cuba_layer(call: Call) -> None:
+    """As lif_layer, with currents beside potentials."""
+    sizes, neuron, arriving = _layer(call)
+    filters = map(call.number, spiking_layers.FILTERS)
+    carried = (call.buffer("v"), call.buffer("i"))
+    made = (call.output("spikes", WORDS), call.output("v_next"), call.output("i_next"))
+    _kernel(call, "cuba_layer")(*sizes, *neuron, *filters, *arriving, *carried, *made)
+
+
+def _kernel(call: Call, name: str) -> Callable[..., None]:
+    """Launches a layer's kernel with whatever it takes."""
+    n, m = call.inputs["spikes"].shape[0], call.inputs["weight"].shape[0]
+    subtract = int(call.attributes["subtract"] is True)
+    kernel = call.gpu.programs.kernel(name, {"SUBTRACT": subtract})
+    return partial(kernel.launch, -(-m // kernel.group) * kernel.group, rows=n)
+
+
+def _layer(
+    call: Call,
+) -> tuple[tuple[int, int, int], tuple[float, ...], tuple[cl.Buffer | None, ...]]:
+    """Sizes, the numbers of a neuron, and what arrives: spikes, codes and bias."""
+    (_, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
     layer = spiking_layers.layer_of(call.attributes)
     scale = 2.0**layer.fraction
-    codes = _codes(call, "weight", (m, k), scale)
+    neuron = (layer.decay, layer.leak, layer.threshold, layer.reset, 1.0 / scale)
     bias = _codes(call, "bias", (m, 1), scale) if "bias" in call.inputs else None
-    kernel = call.gpu.programs.kernel("lif_layer", {"SUBTRACT": int(layer.subtract)})
-    kernel.launch(
-        -(-m // kernel.group) * kernel.group,
-        *(steps, k, m),
-        *(layer.decay, layer.leak, layer.threshold, layer.reset, 1.0 / scale),
-        call.buffer("spikes", WORDS),
-        codes,
-        bias,
-        call.buffer("v"),
-        call.output("spikes", WORDS),
-        call.output("v_next"),
-        rows=n,
-    )
+    codes = _codes(call, "weight", (m, k), scale)
+    return (steps, k, m), neuron, (call.buffer("spikes", WORDS), codes, bias)
 
 
 def rate_encode(call: Call) -> None:

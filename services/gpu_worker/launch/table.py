@@ -33,6 +33,7 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "lif_step": spiking.lif_step,
     "stdp_update": spiking.stdp_update,
     "lif_layer": spiking_layers.lif_layer,
+    "cuba_layer": spiking_layers.cuba_layer,
     "rate_encode": spiking_layers.rate_encode,
     "spike_rate": spiking_layers.spike_rate,
     "spike_pack": spiking_layers.spike_pack,

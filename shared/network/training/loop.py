@@ -21,7 +21,7 @@ from shared.sparse import triplets
 from shared.tensors.dtypes import F32, Array, Dtype
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 
-PRODUCTS = {"gemm_f32", "lif_layer", *(f"spmm_{layout}" for layout in SPARSE)}
+PRODUCTS = {"gemm_f32", "lif_layer", "cuba_layer", *(f"spmm_{layout}" for layout in SPARSE)}
 TRAINED_PORTS = ("weight", "bias")
 
 

@@ -25,6 +25,7 @@ def configurations() -> Iterator[Configuration]:
     yield Configuration("transpose", "transpose_matrix", {"MATRIX": 1})
     for subtract in (0, 1):
         yield Configuration("lif_layer", "lif_layer", {"SUBTRACT": subtract})
+        yield Configuration("cuba_layer", "cuba_layer", {"SUBTRACT": subtract})
     yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
     for random in (0, 1):
         yield Configuration("rate_encode", "rate_encode", {"RANDOM": random})

@@ -1,0 +1,132 @@
+"""Neurons of NIR for steps of a given length: what a layer's operator is told, and its weights.
+
+For a current S that is constant over a step, the equations are solved exactly.
+
+    tau dv/dt = (v_leak - v) + R I          of v - v_leak stays d = exp(-dt / tau), R (1 - d) S come
+    dv/dt = R I                             R dt S comes
+    tau_syn dI/dt = -I + w_in S             I falls to a = exp(-dt / tau_syn), w_in (1 - a) S comes;
+    tau_mem dv/dt = (v_leak - v) + R I      of v - v_leak stays b = exp(-dt / tau_mem), and
+
+    R (K I + (1 - b - K) w_in S) comes, K = (a - b) tau_syn / (tau_syn - tau_mem), or b dt / tau_mem
+    where both are the same.
+
+Potentials are counted from v_leak in units of v_threshold - v_leak, which may differ between
+neurons; decays and resets may not.
+"""
+
+from typing import Any, NamedTuple
+
+import nir
+import numpy as np
+import numpy.typing as npt
+
+from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+from shared.operators.spec import Scalar
+
+F64 = npt.NDArray[np.float64]
+NEVER = float(np.finfo(np.float32).max)  # a threshold that nothing passes
+SILENT = (nir.LI, nir.I, nir.CubaLI)  # they only integrate
+NEURONS = (nir.LIF, nir.IF, nir.Threshold, nir.CubaLIF, *SILENT)
+
+
+class Neuron(NamedTuple):
+    """A layer's operator, its attributes, and what the rows of its weights are multiplied by."""
+
+    operator: str
+    attributes: dict[str, Scalar]
+    factor: F64
+
+
+def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
+    """The step of a node of `size` neurons.
+
+    Raises:
+        InvalidNetwork: constants that are no neuron's; names them.
+        UnsupportedOperator: constants differ between neurons that have to be the same.
+    """
+    given: dict[str, Scalar] = {}
+    span = np.ones(size)
+    if isinstance(node, SILENT):
+        leak = _same(name, "v_leak", _each(node, "v_leak", size, 0.0))
+        given |= {"threshold": NEVER, "leak": leak}
+    else:
+        span, given["reset"] = _levels(name, node, size)
+    if isinstance(node, nir.CubaLIF | nir.CubaLI):
+        return _filtered(name, node, size, dt, given, span)
+    decay, gain = _step(name, node, size, dt)
+    return Neuron("lif_layer", {"decay": decay, **given}, gain / span)
+
+
+def _filtered(
+    name: str, node: Any, size: int, dt: float, given: dict[str, Scalar], span: F64
+) -> Neuron:
+    """Currents are counted so that one unit moves the potential by one in a step."""
+    slow, fast = _tau(name, node, "tau_mem", size), _tau(name, node, "tau_syn", size)
+    tau = _same(name, "tau_mem", slow), _same(name, "tau_syn", fast)
+    stays, left = (float(np.exp(-dt / one)) for one in tau)
+    apart = tau[1] - tau[0]
+    same = abs(apart) < 1e-9 * tau[0]
+    passed = stays * dt / tau[0] if same else (left - stays) * tau[1] / apart
+    scale = _each(node, "r", size, 1.0) * _each(node, "w_in", size, 1.0) / span
+    filters = {
+        "decay": stays,
+        "synapse": left,
+        "couple": 1.0,
+        "direct": ((1 - stays) - passed) / (passed * (1 - left)),
+    }
+    return Neuron("cuba_layer", {**filters, **given}, scale * passed * (1 - left))
+
+
+def _step(name: str, node: Any, size: int, dt: float) -> tuple[float, F64]:
+    """What is left of a potential after a step, and what a unit of current adds."""
+    if isinstance(node, nir.Threshold):
+        return 0.0, np.ones(size)
+    resistance = _each(node, "r", size, 1.0)
+    if isinstance(node, nir.IF | nir.I):
+        return 1.0, resistance * dt
+    tau = _tau(name, node, "tau", size)
+    return _same(name, "tau", np.exp(-dt / tau)), resistance * -np.expm1(-dt / tau)
+
+
+def _tau(name: str, node: Any, field: str, size: int) -> F64:
+    tau = _each(node, field, size, 1.0)
+    if not (tau > 0).all():
+        raise InvalidNetwork(f"{field} of {name!r} is {tau.min()} s; it must be positive")
+    return tau
+
+
+def _levels(name: str, node: Any, size: int) -> tuple[F64, float]:
+    """From the leak potential to the threshold, and the reset in units of that."""
+    if isinstance(node, nir.Threshold):
+        return _above(name, _each(node, "threshold", size, 1.0)), 0.0
+    leak = _each(node, "v_leak", size, 0.0)
+    span = _above(name, _each(node, "v_threshold", size, 1.0) - leak)
+    reset = _same(name, "v_reset", (_each(node, "v_reset", size, 0.0) - leak) / span)
+    if not reset < 1.0:
+        raise InvalidNetwork(f"the reset of {name!r} is not below its threshold")
+    return span, reset
+
+
+def _above(name: str, span: F64) -> F64:
+    if not (span > 0).all():
+        raise InvalidNetwork(
+            f"a threshold of {name!r} is {span.min():g} above its leak potential; it must be more"
+        )
+    return span
+
+
+def _each(node: Any, field: str, size: int, default: float) -> F64:
+    """A constant of every neuron."""
+    value = getattr(node, field, None)
+    held = np.full(1, default) if value is None else np.asarray(value, np.float64).reshape(-1)
+    return np.array(np.broadcast_to(held, size) if held.size == 1 else held, np.float64)
+
+
+def _same(name: str, field: str, values: F64) -> float:
+    """The one value of all neurons."""
+    if values.size and np.ptp(values) > 1e-6 * max(abs(values).max(), 1e-12):
+        raise UnsupportedOperator(
+            f"{field} differs between the neurons of {name!r}: {values.min():g} to "
+            f"{values.max():g}; a layer has one here"
+        )
+    return float(values[0])
