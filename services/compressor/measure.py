@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import anyio
 import numpy as np
 
 from services.compressor.labelled import Labelled
 from services.compressor.verdict import Quality
 from shared.bus.port import Bus
 from shared.chassis import jobs
-from shared.contracts import subjects
-from shared.contracts.errors import NoWorker, SuiteError
+from shared.contracts.errors import NoWorker
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, InferBody, JobFinished, JobSubmitted, OperatorBody
 from shared.contracts.v1.models import Latency, Route
@@ -87,7 +85,7 @@ class Bench:
     async def run(
         self, body: InferBody | OperatorBody, tensors: Mapping[str, Tensor]
     ) -> tuple[JobFinished, dict[str, Tensor]]:
-        """One job on the class; its record and its outputs.
+        """One job on the class; its record and its outputs. It is withdrawn when this is cancelled.
 
         Raises:
             SuiteError: what the job failed with.
@@ -100,12 +98,7 @@ class Bench:
             worker_class=self.worker_class,
             body=body,
         )
-        try:
-            return await jobs.submit_and_wait(self.bus, job, tensors, timeout=JOB_SECONDS)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2.0):
-                await _cancel(self.bus, job)
-            raise
+        return await jobs.submit_and_wait(self.bus, job, tensors, timeout=JOB_SECONDS)
 
     def _measured(
         self, subject: Subject, correct: int, samples: list[float], device: str
@@ -156,12 +149,3 @@ def repeats(taken: Sequence[float], seconds: float = ROUND_SECONDS) -> int:
         return FIRST_REPEATS
     affordable = int(seconds / max(median(taken), 1e-9))
     return min(max(affordable, REPEATS.start), REPEATS.stop - 1)
-
-
-async def _cancel(bus: Bus, job: JobSubmitted) -> None:
-    """Ask for a job to stop that nobody waits for any more."""
-    try:
-        await bus.put(Bucket.CONTROL, f"cancel.{job.job}", job.tenant.encode())
-        await bus.publish(subjects.cancel(job.job), job.tenant.encode())
-    except SuiteError:
-        return  # its deadline ends it

@@ -1,7 +1,8 @@
 """Layers of neurons by compiled kernels whose work is proportional to spikes; see `spiking.layers`.
 
 Spikes are words of 32 bits. A step first lists the inputs that spike, then adds their columns of
-codes, four at a time. Flags of a byte per neuron become bits eight at a time, by one product.
+codes, four at a time. Flags of a byte per neuron become bits eight at a time, by one product. Where
+most inputs spike BLAS is faster; `membranes` takes what it makes.
 """
 
 from typing import Any
@@ -64,8 +65,24 @@ def _packed(flags: Any, words: Any, first: int, count: int) -> None:
 
 
 @kernel
-def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
-    """All steps of some rows.
+def _stepped(total: Any, unit: Any, potential: Any, current: Any, neuron: Any, flags: Any) -> None:
+    """One step of all membranes of a row: what arrived becomes potentials and flags of spikes."""
+    decay, leak, threshold, reset, subtract, filtered, synapse, couple, direct = neuron
+    for j in range(total.size):
+        driven = np.float32(total[j]) * unit
+        if filtered:
+            arrived = driven
+            driven = couple * current[j] + direct * arrived
+            current[j] = synapse * current[j] + arrived
+        u = (leak + decay * (potential[j] - leak)) + driven
+        spike = u > threshold
+        flags[j] = spike
+        potential[j] = ((u - threshold) if subtract else reset) if spike else u
+
+
+@kernel
+def layer(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
+    """All steps of some rows, from the inputs that spike.
 
     Args:
         span: first row, and the row after the last one.
@@ -73,12 +90,12 @@ def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
         arrays: (words, codes, bias, v, i, fired): (n * steps * words,) uint32; (k * m,) and (m,)
             int32; (n * m,) float32, first potentials and then the last, and currents, as many
             where synapses filter; spikes as words, written.
-        neuron: (decay, leak, threshold, reset, unit) float32, whether resets subtract, whether
-            synapses filter, and (synapse, couple, direct) float32.
+        unit: potential per unit of a code, float32.
+        neuron: (decay, leak, threshold, reset) float32, whether resets subtract, whether synapses
+            filter, and (synapse, couple, direct) float32.
     """
     steps, width, m = sizes
     words, codes, bias, v, i, fired = arrays
-    decay, leak, threshold, reset, unit, subtract, filtered, synapse, couple, direct = neuron
     made = (m + 31) // 32
     active, total = np.empty(32 * width, np.int64), np.empty(m, np.int32)
     eights = np.zeros(4 * made, np.uint64)
@@ -89,24 +106,60 @@ def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
             total[:] = bias
             size = _listed(words, (row * steps + step) * width, width, active)
             _added(codes, active, size, total)
-            for j in range(m):
-                driven = np.float32(total[j]) * unit
-                if filtered:
-                    arrived = driven
-                    driven = couple * current[j] + direct * arrived
-                    current[j] = synapse * current[j] + arrived
-                u = (leak + decay * (potential[j] - leak)) + driven
-                spike = u > threshold
-                flags[j] = spike
-                potential[j] = ((u - threshold) if subtract else reset) if spike else u
+            _stepped(total, unit, potential, current, neuron, flags)
             _packed(eights, fired, (row * steps + step) * made, made)
 
 
 @shared
-def layer_shared(bounds: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+def layer_shared(bounds: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
     """`layer` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        layer((bounds[share], bounds[share + 1]), sizes, arrays, neuron)
+        layer((bounds[share], bounds[share + 1]), sizes, arrays, unit, neuron)
+
+
+@kernel
+def membranes(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
+    """All steps of some rows, from what arrives; see `layer`.
+
+    Args:
+        sizes: (steps, outputs).
+        arrays: (totals, v, i, fired), totals (n * steps * m,) int32.
+    """
+    steps, m = sizes
+    totals, v, i, fired = arrays
+    made = (m + 31) // 32
+    eights = np.zeros(4 * made, np.uint64)
+    flags = eights.view(np.uint8)
+    for row in range(span[0], span[1]):
+        potential, current = v[row * m : row * m + m], i[row * m : row * m + m]
+        for step in range(steps):
+            at = (row * steps + step) * m
+            _stepped(totals[at : at + m], unit, potential, current, neuron, flags)
+            _packed(eights, fired, (row * steps + step) * made, made)
+
+
+@shared
+def membranes_shared(bounds: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
+    """`membranes` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        membranes((bounds[share], bounds[share + 1]), sizes, arrays, unit, neuron)
+
+
+@kernel
+def numbers(words: Any, k: int, x: Any) -> None:
+    """Bits as numbers 0 and 1.
+
+    Args:
+        words: (count * ceil(k / 32),) uint32.
+        x: (count * k,) float32 or float64, written.
+    """
+    width = (k + 31) // 32
+    for line in range(x.size // max(k, 1)):
+        for word in range(width):
+            held, first = words[line * width + word], line * k + 32 * word
+            made = x[first : first + min(32, k - 32 * word)]
+            for bit in range(made.size):
+                made[bit] = (held >> np.uint32(bit)) & np.uint32(1)
 
 
 @kernel

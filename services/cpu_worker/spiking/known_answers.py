@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from services.cpu_worker.simd import compiled
-from services.cpu_worker.sparse import shares
 from services.cpu_worker.spiking import events
-from services.cpu_worker.spiking.layers import neuron_of
+from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
 from shared.spiking import layers, rates
 from shared.spiking.layers import Layer
 from shared.tensors import packing
@@ -38,21 +36,24 @@ def verify(threads: int) -> None:
 
 
 def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threads: int) -> None:
-    weight: F32 = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(0.1)
-    codes = layers.codes(weight, layer.fraction)
-    bias = layers.codes(weight[:, 0], layer.fraction)
-    start: F32 = np.zeros((ROWS, OUTPUTS), np.float32)
-    current = np.zeros_like(start)
-    wanted, last, left, _ = layers.run(layers.sums(spikes, codes, bias), start, layer, current)
-    fired: U32 = np.zeros((ROWS, STEPS, -(-OUTPUTS // 32)), np.uint32)
-    synapses, carried = np.ascontiguousarray(codes.T), (start.reshape(-1), current.reshape(-1))
-    arrays = (words.reshape(-1), synapses.reshape(-1), bias, *carried, fired.reshape(-1))
-    sizes = (STEPS, words.shape[2], OUTPUTS)
-    neuron = neuron_of(layer)
-    bounds = shares.even(ROWS, min(threads, ROWS))
-    compiled.run(events.layer, events.layer_shared, bounds, sizes, arrays, neuron)
-    _require(np.array_equal(fired, packing.join_spikes(wanted)), "lif_layer")
-    _require(np.array_equal(start, last) and np.array_equal(current, left), "lif_layer")
+    """By events, and by BLAS with small and with large weights."""
+    for scale in (0.1, 100.0):
+        weight: F32 = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(scale)
+        synapses = Synapses.of(weight, layer.fraction)
+        bias = Synapses.of(weight[:, 0], layer.fraction).codes.reshape(-1)
+        total = layers.sums(spikes, synapses.codes.T, bias)
+        wanted = layers.run(total, np.zeros((ROWS, OUTPUTS), np.float32), layer)
+        for blas in (False, True):
+            v: F32 = np.zeros((ROWS, OUTPUTS), np.float32)
+            fired: U32 = np.zeros((ROWS, STEPS, -(-OUTPUTS // 32)), np.uint32)
+            run = Run(layer, words, v, np.zeros_like(v), fired)
+            if blas:
+                by_blas(run, synapses, bias, INPUTS, threads)
+            else:
+                by_events(run, synapses, bias, threads)
+            right = np.array_equal(fired, packing.join_spikes(wanted.spikes))
+            right = right and np.array_equal(run.v, wanted.v) and np.array_equal(run.i, wanted.i)
+            _require(right, "lif_layer")
 
 
 def _require(right: bool, name: str) -> None:

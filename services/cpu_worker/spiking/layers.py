@@ -1,7 +1,7 @@
 """Layers of spiking neurons on the CPU; without compiled kernels the references compute."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,50 +9,42 @@ import numpy as np
 from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Held, Plain
-from services.cpu_worker.sparse import shares
 from shared.operators import spiking_layers
 from shared.operators.spec import Attributes
-from shared.spiking import layers, rates
-from shared.spiking.layers import Layer
-from shared.tensors.dtypes import F32, I32, U32, Array, Dtype
+from shared.spiking import rates
+from shared.tensors.dtypes import F32, U32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor
 
+if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are any
+    from services.cpu_worker.spiking.running import Synapses
+
 Made = dict[str, Array | Tensor]
-# Codes of weights, by the weight and the binary places; they go with the weight.
-_CODES: WeakKeyDictionary[Plain, dict[int, I32]] = WeakKeyDictionary()
+# Synapses by the weight and the binary places; they go with the weight.
+_KNOWN: "WeakKeyDictionary[Plain, dict[int, Synapses]]" = WeakKeyDictionary()
 
 
 def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
-    """Work proportional to spikes; rows are shared among threads."""
-    from services.cpu_worker.simd import compiled  # late: numba may be absent
-    from services.cpu_worker.spiking import events
+    """By the inputs that spike, or by BLAS where most do; rows are shared among threads."""
+    from services.cpu_worker.spiking.running import Run, advance
 
     n, steps, _ = _shape(inputs["spikes"])
-    layer, weight = spiking_layers.layer_of(attributes), inputs["weight"]
-    codes = _codes(weight, layer.fraction)
-    m = codes.shape[1]
+    layer = spiking_layers.layer_of(attributes)
+    synapses = _synapses(inputs["weight"], layer.fraction)
+    m = synapses.codes.shape[1]
     bias = np.zeros(m, np.int32)
     if "bias" in inputs:
-        bias = _codes(inputs["bias"], layer.fraction).reshape(-1)
-    v = _first(inputs, "v", (n, m), layer.leak)
-    i = _first(inputs, "i", (n, m), 0.0)
-    fired: U32 = np.zeros((n, steps, -(-m // 32)), np.uint32)
-    words = _words(inputs["spikes"])
-    flat = (codes.reshape(-1), bias, v.reshape(-1), i.reshape(-1), fired.reshape(-1))
+        bias = _synapses(inputs["bias"], layer.fraction).codes.reshape(-1)
+    run = Run(
+        layer,
+        words=_words(inputs["spikes"]),
+        v=_first(inputs, "v", (n, m), layer.leak),
+        i=_first(inputs, "i", (n, m), 0.0),
+        fired=np.zeros((n, steps, -(-m // 32)), np.uint32),
+    )
     if n and m:
-        bounds = shares.even(n, min(engine.threads, n))
-        sizes, arrays = (steps, words.shape[2], m), (words.reshape(-1), *flat)
-        compiled.run(events.layer, events.layer_shared, bounds, sizes, arrays, neuron_of(layer))
-    made: Made = {"spikes": _bits(fired, (n, steps, m)), "v_next": v}
-    return made if layer.synapse is None else {**made, "i_next": i}
-
-
-def neuron_of(layer: Layer) -> tuple[Any, ...]:
-    """A layer as the kernels take it."""
-    numbers = (layer.decay, layer.leak, layer.threshold, layer.reset, 2.0**-layer.fraction)
-    filters = (layer.synapse or 0.0, layer.couple, layer.direct)
-    filtered = layer.synapse is not None
-    return (*map(np.float32, numbers), layer.subtract, filtered, *map(np.float32, filters))
+        advance(run, synapses, bias, _shape(inputs["spikes"])[2], engine.threads)
+    made: Made = {"spikes": _bits(run.fired, (n, steps, m)), "v_next": run.v}
+    return made if layer.synapse is None else {**made, "i_next": run.i}
 
 
 def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -81,13 +73,14 @@ def spike_rate(engine: Engine, inputs: Mapping[str, Held], attributes: Attribute
     return {"y": y}
 
 
-def _codes(weight: Held, fraction: int) -> I32:
-    """(k, m) whole numbers of a weight (m, k), or (1, m) of a vector; made once."""
+def _synapses(weight: Held, fraction: int) -> "Synapses":
+    """Whole numbers of a weight (m, k), or of a vector as (1, m); made once."""
+    from services.cpu_worker.spiking.running import Synapses
+
     assert isinstance(weight, Plain)  # the port's layout
-    known = _CODES.setdefault(weight, {})
+    known = _KNOWN.setdefault(weight, {})
     if fraction not in known:
-        made = layers.codes(held.array(weight), fraction)
-        known[fraction] = np.ascontiguousarray(np.atleast_2d(made.T))
+        known[fraction] = Synapses.of(held.array(weight), fraction)
     return known[fraction]
 
 
