@@ -30,4 +30,4 @@ def of(indptr: npt.NDArray[np.int32], count: int) -> I64:
 
 def even(rows: int, count: int) -> I64:
     """(count + 1,) int64: as many rows to every share."""
-    return np.linspace(0, rows, count + 1).astype(np.int64)
+    return np.arange(count + 1, dtype=np.int64) * rows // count
