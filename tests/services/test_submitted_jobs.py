@@ -69,6 +69,17 @@ async def test_a_service_stops_waiting_and_withdraws_its_job(memory: MemoryBroke
     assert wish.value == b"acme"
 
 
+async def test_a_service_that_is_cancelled_withdraws_its_job(memory: MemoryBroker) -> None:
+    bus = memory.connect("service")
+
+    with anyio.move_on_after(0.05):
+        await jobs.submit_and_wait(bus, job(), timeout=60)
+
+    wish = await bus.get(Bucket.CONTROL, "cancel.j1")
+    assert wish is not None
+    assert wish.value == b"acme"
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [
