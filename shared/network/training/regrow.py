@@ -18,7 +18,9 @@ from shared.operators import fused
 from shared.operators.spec import Backward
 from shared.pruning import dsr, masks, rigl, schedules, shares
 from shared.pruning import set as random_growth
-from shared.tensors.dtypes import F32, Dtype
+from shared.sparse import compressed, products
+from shared.sparse.compressed import Axis, Compressed
+from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Layout, Tensor
 
 DENSE, SPARSE = "gemm_f32", "spmm_csr"
@@ -164,21 +166,16 @@ def csr(shape: tuple[int, ...], at: I64, values: F32) -> Tensor:
         values: (stored,) float32.
     """
     rows, cols = shape
-    starts = np.searchsorted(at, np.arange(rows + 1, dtype=np.int64) * cols)
-    parts = {
-        "indptr": starts.astype(np.int32),
-        "indices": (at % max(cols, 1)).astype(np.int32),
-        "values": np.ascontiguousarray(values, dtype=np.float32),
-    }
-    return Tensor(Layout.CSR, Dtype.F32, (rows, cols), parts)
+    indptr = np.searchsorted(at, np.arange(rows + 1, dtype=np.int64) * cols).astype(np.int32)
+    indices = (at % max(cols, 1)).astype(np.int32)
+    held = np.ascontiguousarray(values, dtype=np.float32)
+    return compressed.to_tensor(Compressed(Axis.ROWS, (rows, cols), indptr, indices, held))
 
 
 def positions(weight: Tensor) -> I64:
     """Where the elements of a CSR tensor lie, in row order."""
-    rows, cols = weight.shape
-    starts = weight.parts["indptr"].astype(np.int64)
-    counts = starts[1:] - starts[:-1]
-    return np.repeat(np.arange(rows) * cols, counts) + weight.parts["indices"].astype(np.int64)
+    rows, cols = products.places(compressed.from_tensor(weight))
+    return rows * weight.shape[1] + cols
 
 
 def _held(state: TrainState) -> dict[str, Stored]:
