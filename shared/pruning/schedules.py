@@ -39,11 +39,6 @@ class Cubic:
         return self.last + (self.first - self.last) * (1 - done) ** 3
 
 
-def one_shot(sparsity: float, step: int) -> Cubic:
-    """All at once: the sparsity from one step on."""
-    return Cubic(sparsity, sparsity, step, step, 1)
-
-
 def moving(step: int, *, first: float, end: int) -> float:
     """The share of a layer's weights that moves at a step: a cosine from `first` to 0 at `end`.
 

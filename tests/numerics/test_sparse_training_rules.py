@@ -66,11 +66,12 @@ def test_the_cubic_is_the_formula_of_the_paper() -> None:
     assert cubic.at(50) == pytest.approx(0.825)
 
 
-def test_one_shot_prunes_once() -> None:
-    schedule = schedules.one_shot(0.9, 7)
+def test_a_cubic_that_ends_where_it_begins_prunes_once() -> None:
+    cubic = schedules.Cubic(0.3, 0.9, 7, 7, every=1)
 
-    assert [step for step in range(20) if schedule.due(step)] == [7]
-    assert schedule.at(7) == pytest.approx(0.9)
+    assert [step for step in range(20) if cubic.due(step)] == [7]
+    assert cubic.at(6) == pytest.approx(0.3)
+    assert cubic.at(7) == pytest.approx(0.9)
 
 
 def test_less_moves_with_every_update_and_nothing_at_the_end() -> None:

@@ -71,8 +71,9 @@ def due(plan: SparsePlan | None, step: int, total: int) -> bool:
     """Whether weights move after this step."""
     if plan is None or plan.method == "static":
         return False
-    if plan.method == "gradual" and step == _last(plan, total):
-        return True
+    if plan.method == "gradual":
+        cubic = _cubic(plan, total)
+        return cubic.due(step) and (step > 0 or cubic.end == 0)  # the first mask holds at step 0
     return 0 < step <= plan.until * total and step % plan.every == 0
 
 
@@ -90,10 +91,11 @@ def require_moves(plan: SparsePlan | None, total: int) -> None:
         )
 
 
-def _last(plan: SparsePlan, total: int) -> int:
-    """The step of gradual pruning at which the whole sparsity is reached."""
+def _cubic(plan: SparsePlan, total: int) -> schedules.Cubic:
+    """Gradual pruning: the whole sparsity is reached at its last update, which every run has."""
     end = min(int(plan.until * total), total - 1)
-    return end // plan.every * plan.every or min(max(end, 1), total - 1)
+    last = end // plan.every * plan.every or min(max(end, 1), total - 1)
+    return schedules.Cubic(plan.start, plan.sparsity, 0, last, plan.every)
 
 
 def replaces_step(plan: SparsePlan | None) -> bool:
@@ -217,8 +219,8 @@ def _of_reader(call: Backward) -> Iterator[tuple[int, F32]]:
 
 def _target(plan: SparsePlan, step: int, total: int, held: Mapping[str, Stored]) -> int:
     """Weights that the cubic schedule keeps after an update at `step`."""
-    cubic = schedules.Cubic(plan.start, plan.sparsity, 0, _last(plan, total), plan.every)
-    return masks.budget(sum(layer.size for layer in held.values()), cubic.at(step))
+    share = _cubic(plan, total).at(step)
+    return masks.budget(sum(layer.size for layer in held.values()), share)
 
 
 def _pruned(state: TrainState, held: Mapping[str, Stored], target: int) -> TrainState:
