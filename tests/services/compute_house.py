@@ -29,6 +29,7 @@ from shared.operators.spec import Attributes, OperatorSpec
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType
+from tests.services.waiting import until
 from tests.services.worker_house import silent
 
 CARD = WorkerCard(worker="cpu-1", worker_class="cpu", service="cpu-worker", pid=1)
@@ -117,9 +118,8 @@ class House:
     async def add(self, name: str, network: Network, *, loaded: bool = True) -> str:
         """Store a network as a model and wait until it is loaded; returns its digest."""
         self.sha256[name] = await store(self.bus, name, network, loaded=loaded)
-        with anyio.fail_after(5):
-            while loaded and self.artifacts.find(self.sha256[name]) is None:
-                await anyio.lowlevel.checkpoint()
+        if loaded:
+            await until(lambda: self.artifacts.find(self.sha256[name]))
         return self.sha256[name]
 
     def handler(self) -> BackendHandler:
@@ -162,9 +162,7 @@ async def opened(
 
 async def heard(broker: MemoryBroker) -> None:
     """Return once the lane has subscribed."""
-    with anyio.fail_after(5):
-        while not broker.hears(subjects.interactive(CARD.worker_class)):
-            await anyio.lowlevel.checkpoint()
+    await until(lambda: broker.hears(subjects.interactive(CARD.worker_class)))
 
 
 async def store(bus: Bus, name: str, network: Network, *, loaded: bool = True) -> str:

@@ -10,6 +10,7 @@ from shared.contracts.errors import InvalidNetwork
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import InferBody
 from tests.services.compute_house import House, opened, scaling, store
+from tests.services.waiting import until
 
 
 async def test_an_artifact_that_no_model_has_is_loaded_for_the_job(memory: MemoryBroker) -> None:
@@ -87,6 +88,4 @@ async def test_an_artifact_whose_blob_comes_late_is_loaded_then(
 
 async def settled(house: House, wanted: set[str]) -> None:
     """Return once exactly these artifacts are loaded."""
-    with anyio.fail_after(5):
-        while set(house.artifacts.digests()) != wanted:
-            await anyio.lowlevel.checkpoint()
+    await until(lambda: set(house.artifacts.digests()) == wanted)

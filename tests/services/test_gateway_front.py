@@ -4,7 +4,6 @@ import asyncio
 import urllib.error
 import urllib.request
 
-import anyio
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +17,7 @@ from shared.bus.memory import MemoryBroker
 from shared.contracts import wire
 from shared.contracts.errors import AddressTaken, Kind
 from tests.services.gateway_house import House, opened, request
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.usefixtures("front")
 
@@ -55,9 +55,7 @@ async def test_watchers_of_health_hear_of_the_leaving_before_calls_end(
         worker = house.workers["cpu-1"]
         worker.open.clear()
         pending = asyncio.ensure_future(house.infer(request()))
-        with anyio.fail_after(5):
-            while not worker.messages:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: worker.messages)
         leaving = asyncio.ensure_future(house.server.stop())
         after = await watch.read()
         watch.cancel()

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
-import anyio
 import pytest
 
 from services.gateway.faults import Status
@@ -15,6 +14,7 @@ from services.gateway.limits import Limits
 from shared.contracts.errors import QueueFull
 from tests.services.http2_methods import Held
 from tests.services.http2_peer import BOTH, DOWN, UNARY, UP, connected, served
+from tests.services.waiting import until
 
 
 async def test_a_hundred_calls_share_a_connection_and_end_in_any_order() -> None:
@@ -30,9 +30,7 @@ async def test_a_hundred_calls_share_a_connection_and_end_in_any_order() -> None
         for number in numbers:
             peer.call(number, str(number).encode())
         await peer.ping()
-        async with asyncio.timeout(5):
-            while len(waiting) < 100:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(waiting) >= 100)
         for event in reversed(waiting.values()):
             event.set()
         answers = await peer.answers(*numbers)

@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import anyio
 import grpc
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from services.gateway.limits import Limits
 from shared.bus.memory import MemoryBroker
 from shared.contracts.wire import inference
 from tests.services.gateway_house import INFER, House, opened, request
+from tests.services.waiting import until
 
 Reply = inference.ModelInferResponse
 LARGE = np.arange(4 * 60_000, dtype=np.float32).reshape(-1, 4)  # 960 kB
@@ -72,12 +72,9 @@ async def test_a_cancelled_call_gives_its_place_back(memory: MemoryBroker) -> No
         worker, admission = house.workers["cpu-1"], house.gateway.app._admission
         worker.open.clear()
         call = house.channel.unary_unary(INFER)(asked(1))
-        with anyio.fail_after(5):
-            while not worker.messages:
-                await anyio.lowlevel.checkpoint()
-            call.cancel()
-            while admission.calls:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: worker.messages)
+        call.cancel()
+        await until(lambda: not admission.calls)
 
     assert admission.held == 0
 
@@ -87,9 +84,7 @@ async def test_a_deadline_of_the_client_ends_the_call_here_too(memory: MemoryBro
         house.workers["cpu-1"].open.clear()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await house.channel.unary_unary(INFER)(asked(1), timeout=0.1)
-        with anyio.fail_after(5):
-            while house.gateway.app._admission.calls:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not house.gateway.app._admission.calls)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 

@@ -13,6 +13,7 @@ from services.gateway.limits import MIB, Limits
 from shared.bus.memory import MemoryBroker
 from shared.contracts.wire import inference
 from tests.services.gateway_house import DENSE, INFER, INT8, House, manifest, opened, request
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.usefixtures("front")
 
@@ -89,9 +90,7 @@ async def test_concurrent_callers_get_their_own_rows(memory: MemoryBroker) -> No
         worker = house.workers["cpu-1"]
         worker.open.clear()
         pending = asyncio.gather(*(ask(seed) for seed in range(200)))
-        with anyio.fail_after(10):
-            while house.gateway.app._admission.calls < 200:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: house.gateway.app._admission.calls >= 200, seconds=10)
         worker.open.set()
         pairs, messages = await pending, worker.messages
 
@@ -311,8 +310,7 @@ async def test_calls_in_flight_to_a_silent_worker_are_sent_to_another(
         stuck.open.clear()
         before = len(stuck.messages)
         pending = asyncio.ensure_future(house.infer(request()))
-        while len(stuck.messages) == before:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: len(stuck.messages) > before)
         await house.bus.remove("el_workers", stuck.name)  # its card expired
         reply = await pending
 

@@ -5,7 +5,6 @@ import hashlib
 import time
 from dataclasses import replace
 
-import anyio
 import grpc
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from shared.contracts.v1.jobs import (
 from shared.contracts.wire import jobs
 from shared.tensors import layouts
 from tests.services.gateway_house import House, opened
+from tests.services.waiting import until
 
 pytestmark = pytest.mark.usefixtures("front")
 
@@ -247,9 +247,7 @@ async def test_a_lost_announcement_does_not_lose_the_outcome(memory: MemoryBroke
         await call(house, "Submit", frame=framed())
         pending = asyncio.ensure_future(watch(house))
         hears = subjects.done("default", "j1")
-        with anyio.fail_after(5):
-            while not any(each.pattern == hears for each in memory.listeners):
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: any(each.pattern == hears for each in memory.listeners))
         for each in [each for each in memory.listeners if each.pattern == hears]:
             await each.stop()
         await finish(house)
@@ -276,9 +274,7 @@ async def test_watcher_that_leaves_takes_its_subscriptions_along(memory: MemoryB
         await open_call.read()
         during = len(memory.listeners)
         open_call.cancel()
-        with anyio.fail_after(5):
-            while len(memory.listeners) > before:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(memory.listeners) <= before)
 
     assert during == before + 2
 

@@ -1,7 +1,7 @@
 """Packing: one message in flight per worker and artifact, the rest rides in the next."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +17,7 @@ from shared.bus.port import Bus
 from shared.contracts import packed, subjects
 from shared.contracts.errors import DeadlineExceeded, NoWorker, SuiteError
 from tests.services.gateway_house import DENSE, INT8, FakeWorker
+from tests.services.waiting import until
 
 TARGET = Target(subjects.interactive_worker("w"), "cpu", "w")
 
@@ -35,11 +36,6 @@ class Floor:
     async def call(self, value: float, **options: object) -> float:
         reply = await self.lanes.call(TARGET, work(value, **options))
         return float(np.frombuffer(reply.body[:4], np.float32)[0])
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(5):
-            while not condition():
-                await anyio.lowlevel.checkpoint()
 
 
 def work(value: float, **options: object) -> Work:
@@ -64,9 +60,9 @@ async def test_calls_that_arrive_during_a_message_ride_in_the_next(memory: Memor
     async with floor(memory) as lane:
         lane.worker.open.clear()
         first = lane.send(1.0)
-        await lane.until(lambda: len(lane.worker.messages) == 1)
+        await until(lambda: len(lane.worker.messages) == 1)
         rest = [lane.send(float(value)) for value in range(2, 12)]
-        await lane.until(lambda: lane.lanes.load(TARGET, DENSE) == 11)
+        await until(lambda: lane.lanes.load(TARGET, DENSE) == 11)
         lane.worker.open.set()
         values = await asyncio.gather(first, *rest)
 
@@ -78,7 +74,7 @@ async def test_artifacts_do_not_wait_for_each_other(memory: MemoryBroker) -> Non
     async with floor(memory) as lane:
         lane.worker.open.clear()
         sent = [lane.send(1.0), lane.send(2.0, artifact=INT8)]
-        await lane.until(lambda: len(lane.worker.messages) == 2)
+        await until(lambda: len(lane.worker.messages) == 2)
         lane.worker.open.set()
         await asyncio.gather(*sent)
 
@@ -106,10 +102,10 @@ async def test_urgent_calls_leave_first(memory: MemoryBroker) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(note, 0.0, 5)
-            await lane.until(lambda: len(lane.worker.messages) == 1)
+            await until(lambda: len(lane.worker.messages) == 1)
             for value, priority in ((1.0, 5), (2.0, 1), (3.0, 5), (4.0, 1)):
                 group.start_soon(note, value, priority)
-            await lane.until(lambda: lane.lanes.load(TARGET, DENSE) == 5)
+            await until(lambda: lane.lanes.load(TARGET, DENSE) == 5)
             lane.worker.open.set()
 
     assert order == [0.0, 2.0, 4.0, 1.0, 3.0]
@@ -119,9 +115,9 @@ async def test_a_call_that_nobody_waits_for_does_not_leave(memory: MemoryBroker)
     async with floor(memory) as lane:
         lane.worker.open.clear()
         first = lane.send(1.0)
-        await lane.until(lambda: len(lane.worker.messages) == 1)
+        await until(lambda: len(lane.worker.messages) == 1)
         given_up, kept = lane.send(2.0), lane.send(3.0)
-        await lane.until(lambda: lane.lanes.load(TARGET, DENSE) == 3)
+        await until(lambda: lane.lanes.load(TARGET, DENSE) == 3)
         given_up.cancel()
         await asyncio.wait([given_up])
         lane.worker.open.set()
@@ -152,9 +148,9 @@ async def test_dropped_worker_fails_what_is_in_flight_and_the_lane_goes_on(
     async with floor(memory) as lane:
         lane.worker.open.clear()
         first = lane.send(1.0)
-        await lane.until(lambda: len(lane.worker.messages) == 1)
+        await until(lambda: len(lane.worker.messages) == 1)
         second = lane.send(2.0)
-        await lane.until(lambda: lane.lanes.load(TARGET, DENSE) == 2)
+        await until(lambda: lane.lanes.load(TARGET, DENSE) == 2)
         dropped = lane.lanes.drop("w")
         lane.worker.open.set()
         failure, value = await asyncio.gather(first, second, return_exceptions=True)
@@ -170,7 +166,7 @@ async def test_a_worker_that_nobody_can_stand_in_for_keeps_its_calls(
     async with floor(memory) as lane:
         lane.worker.open.clear()
         first = lane.send(1.0)
-        await lane.until(lambda: len(lane.worker.messages) == 1)
+        await until(lambda: len(lane.worker.messages) == 1)
         dropped = lane.lanes.drop("w", where=lambda artifact: artifact == INT8)
         lane.worker.open.set()
         value = await first

@@ -25,6 +25,7 @@ from tests.services.compute_house import (
     scaling,
     widening,
 )
+from tests.services.waiting import until
 
 KNOWN = batching.signature(scaling())
 LOADED = execute.load(scaling(), ReferenceBackend())
@@ -264,9 +265,7 @@ async def test_an_unloaded_model_is_no_longer_answered(memory: MemoryBroker) -> 
     async with opened(memory) as house:
         sha256 = await house.add("scale", scaling())
         await house.bus.remove(Bucket.MODELS, "scale")
-        with anyio.fail_after(5):
-            while house.artifacts.find(sha256) is not None:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: house.artifacts.find(sha256) is None)
         answers = await house.ask(call(sha256, rows(1.0)))
 
     assert [answer.code for answer in answers] == ["EL-1202"]
