@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.scheduler.machine import Machine
 from tests.services import gateway_house
 
 
@@ -10,3 +11,9 @@ def front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     """Every gateway that the test opens has this front end."""
     monkeypatch.setattr(gateway_house, "front_of_test", gateway_house.FRONTS[request.param])
     return request.param
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """A scheduler's machine that has heard nothing yet."""
+    return Machine()

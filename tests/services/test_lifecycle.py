@@ -16,6 +16,7 @@ from shared.chassis.lifecycle import CRASHED, OK, UNAVAILABLE, Stop
 from shared.chassis.settings import BusSettings, WorkerSettings, address, load
 from shared.contracts.errors import DeviceFailed
 from shared.contracts.subjects import Bucket
+from tests.services.worker_house import appears
 
 SETTINGS = BusSettings(worker="w-1")
 
@@ -99,10 +100,7 @@ async def test_a_worker_process_shows_its_card_and_stops_cleanly_on_sigterm(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.cpu_worker", env=environment
         )
-        async with bus.watch(Bucket.WORKERS) as cards:
-            async for card in cards:
-                if card.key == "lifecycle-1" and card.value is not None:
-                    break
+        await appears(bus, Bucket.WORKERS, "lifecycle-1")
         process.send_signal(signal.SIGTERM)
         code = await process.wait()
         left = await bus.get(Bucket.WORKERS, "lifecycle-1")

@@ -1,7 +1,5 @@
 """Jobs that cannot or need not run still end with one record."""
 
-import pytest
-
 from services.scheduler.events import (
     Cancelled,
     Ended,
@@ -25,11 +23,6 @@ from shared.contracts.v1.jobs import (
     Status,
 )
 from tests.services.scheduler_house import SHA, card, finished, only, place, submitted
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
 
 
 def nonsense(job: str) -> Unreadable:

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from services.scheduler.demand import Demand
 from services.scheduler.events import (
     Arrival,
@@ -33,12 +31,6 @@ from tests.services.scheduler_house import (
     profile,
     submitted,
 )
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
-
 
 # acceptance and placement
 

@@ -40,12 +40,6 @@ from tests.services.scheduler_house import (
     submitted,
 )
 
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
-
-
 # workers that vanish
 
 

@@ -19,11 +19,6 @@ from shared.placement import assign
 from tests.services.scheduler_house import card, manifest, only, profile
 
 
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
-
-
 def _route(instructions: list[Instruction]) -> Route:
     [published] = only(PublishRoute, instructions)
     return published.route
