@@ -7,34 +7,27 @@ import pytest
 
 from shared.network import execute, rewrites
 from shared.network.graph import Network
-from shared.network.training import backward, loop, rounding, state
+from shared.network.training import loop, rounding, state
 from shared.network.training.loop import Rows
 from shared.network.training.plan import Adam, RoundingPlan, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.reference import ReferenceBackend
 from shared.quantization import affine, scheme
 from shared.tensors.layouts import Layout, dense
-from tests.network import networks
+from tests.network import learning, networks
+from tests.network.learning import RUN, accuracy
 
-RUN = backward.on(ReferenceBackend())
 TWO_BITS = RoundingPlan(bits=2, group=8, begin=0.0)
 
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
     """Eight clouds of points in eight dimensions, close to each other."""
-    rng = np.random.default_rng(4)
-    labels = rng.integers(0, 8, 600)
-    centres = rng.standard_normal((8, 8)) * 1.5
-    x = centres[labels] + rng.standard_normal((600, 8)) * 0.7
-    return Rows(x.astype(np.float32), labels)
+    return learning.clouds(8, 600, apart=1.5, wide=0.7)
 
 
 def run(plan: TrainPlan, rows: Rows, network: Network, *, stop: int | None = None) -> TrainState:
-    found = loop.start(network, plan)
-    while not loop.finished(found, plan, len(rows.x)) and found.step != stop:
-        found = loop.advance(found, plan, rows, RUN)
-    return found
+    return learning.go_on(loop.start(network, plan), plan, rows, stop=stop)
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +35,7 @@ def whole(rows: Rows) -> Network:
     """Trained in float32."""
     plan = TrainPlan(epochs=20, batch=50, rate=3e-3)
     network = networks.mlp((8, 24, 24, 8), ("dense",) * 3)
-    found = loop.start(network, plan, fresh=True)
-    while not loop.finished(found, plan, len(rows.x)):
-        found = loop.advance(found, plan, rows, RUN)
-    return found.network
-
-
-def accuracy(network: Network, rows: Rows) -> float:
-    scores = execute.load(network, ReferenceBackend()).run({"x": dense(rows.x)})["y"].values
-    return float((scores.argmax(axis=1) == rows.y).mean())
+    return learning.go_on(loop.start(network, plan, fresh=True), plan, rows).network
 
 
 def rounded_at_once(network: Network) -> Network:
@@ -155,11 +140,9 @@ def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(
     straight = run(plan, rows, whole)
 
     halfway = state.unpack(state.pack(run(plan, rows, whole, stop=stop)))
-    halfway = loop.checked(halfway, plan, len(rows.x))
-    while not loop.finished(halfway, plan, len(rows.x)):
-        halfway = loop.advance(halfway, plan, rows, RUN)
+    resumed = learning.go_on(loop.checked(halfway, plan, len(rows.x)), plan, rows)
 
-    assert state.pack(halfway) == state.pack(straight)
+    assert state.pack(resumed) == state.pack(straight)
 
 
 def test_eight_bits_of_a_row_are_trained_too(whole: Network, rows: Rows) -> None:

@@ -6,30 +6,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.network import execute
 from shared.network.graph import Network, Step
 from shared.network.training import backward, loop, losses, regrow, state
 from shared.network.training.loop import Rows
 from shared.network.training.plan import Adam, Method, Sgd, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators import sparse_cases
-from shared.operators.reference import ReferenceBackend
 from shared.sparse import triplets
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
-from tests.network import networks
+from tests.network import learning, networks
+from tests.network.learning import RUN, accuracy
 
-RUN = backward.on(ReferenceBackend())
 DYNAMIC: list[Method] = ["static", "set", "rigl", "dsr"]
 
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
     """Three clouds of points in eight dimensions."""
-    rng = np.random.default_rng(4)
-    labels = rng.integers(0, 3, 240)
-    centres = rng.standard_normal((3, 8)) * 2
-    x = centres[labels] + rng.standard_normal((240, 8))
-    return Rows(x.astype(np.float32), labels)
+    return learning.clouds(3, 240, apart=2.0, wide=1.0)
 
 
 def small(*, hidden: int = 40) -> Network:
@@ -39,15 +33,8 @@ def small(*, hidden: int = 40) -> Network:
 def trained(
     plan: TrainPlan, rows: Rows, network: Network | None = None, *, stop: int | None = None
 ) -> TrainState:
-    found = loop.start(network or small(), plan, fresh=True)
-    while not loop.finished(found, plan, len(rows.x)) and found.step != stop:
-        found = loop.advance(found, plan, rows, RUN)
-    return found
-
-
-def accuracy(network: Network, rows: Rows) -> float:
-    scores = execute.load(network, ReferenceBackend()).run({"x": dense(rows.x)})["y"].values
-    return float((scores.argmax(axis=1) == rows.y).mean())
+    begun = loop.start(network or small(), plan, fresh=True)
+    return learning.go_on(begun, plan, rows, stop=stop)
 
 
 def plan(method: Method | None = None, **changes: object) -> TrainPlan:
@@ -72,10 +59,9 @@ def test_a_run_taken_up_from_stored_bytes_ends_in_the_same_bits(
     whole = trained(plan(method), rows)
 
     halfway = state.unpack(state.pack(trained(plan(method), rows, stop=29)))
-    while not loop.finished(halfway, plan(method), len(rows.x)):
-        halfway = loop.advance(halfway, plan(method), rows, RUN)
+    resumed = learning.go_on(halfway, plan(method), rows)
 
-    assert state.pack(halfway) == state.pack(whole)
+    assert state.pack(resumed) == state.pack(whole)
 
 
 def test_another_seed_gives_other_weights(rows: Rows) -> None:
