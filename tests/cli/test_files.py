@@ -13,16 +13,12 @@ from shared.sparse import convert, narrow
 from shared.tensors import container, layouts
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, Tensor
+from tests.numerics.sparse_samples import stored
 
 
 def csr() -> Tensor:
     """[[0 5], [7 0]]"""
-    parts = {
-        "indptr": np.array([0, 1, 2], np.int32),
-        "indices": np.array([1, 0], np.int32),
-        "values": np.array([5, 7], np.float32),
-    }
-    return Tensor(Layout.CSR, layouts.Dtype.F32, (2, 2), parts)
+    return stored([0, 1, 2], [1, 0], [5, 7], cols=2)
 
 
 def test_npy_and_npz_are_read_by_name(tmp_path: Path) -> None:

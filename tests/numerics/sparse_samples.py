@@ -58,6 +58,16 @@ def csr(matrix: F32) -> Compressed:
     return convert.to_csr(dense(matrix))
 
 
+def stored(indptr: list[int], indices: list[int], values: list[float], *, cols: int) -> Tensor:
+    """A CSR tensor of these parts, which nothing has checked."""
+    parts = {
+        "indptr": np.array(indptr, np.int32),
+        "indices": np.array(indices, np.int32),
+        "values": np.array(values, np.float32),
+    }
+    return Tensor(Layout.CSR, Dtype.F32, (len(indptr) - 1, cols), parts)
+
+
 def shuffled(matrix: F32, *, seed: int = 0) -> Compressed:
     """CSR of the matrix in a random order along rows, each element split into two that add up."""
     rng = np.random.default_rng(seed)

@@ -14,20 +14,12 @@ from hypothesis.extra import numpy as arrays
 from shared.tensors import container
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
+from tests.numerics.sparse_samples import stored
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
     lambda name: name != "__metadata__"
 )
-
-
-def csr(indptr: list[int], indices: list[int], values: list[float], cols: int) -> Tensor:
-    parts = {
-        "indptr": np.array(indptr, np.int32),
-        "indices": np.array(indices, np.int32),
-        "values": np.array(values, np.float32),
-    }
-    return Tensor(Layout.CSR, Dtype.F32, (len(indptr) - 1, cols), parts)
 
 
 def int8(codes: list[list[int]], scale: list[float]) -> Tensor:
@@ -48,7 +40,7 @@ def every_layout() -> dict[str, Tensor]:
     return {
         "x": dense(np.arange(6, dtype=np.float32).reshape(2, 3)),
         "half": dense(np.array([0x3F80], np.uint16), Dtype.BF16),
-        "weight": csr([0, 1, 1, 3], [2, 0, 3], [1, 2, 3], cols=4),
+        "weight": stored([0, 1, 1, 3], [2, 0, 3], [1, 2, 3], cols=4),
         "codes": int8([[1, -2], [3, 4]], [0.5, 0.25]),
         "nibbles": Tensor(Layout.INT4_GROUP, Dtype.F32, (1, 4), nibbles),
         "stream": Tensor(Layout.INT_GROUP, Dtype.F32, (1, 4), stream),
@@ -218,18 +210,18 @@ def test_malformed_bytes_are_refused_with_the_value(data: bytes, message: str) -
     assert len(str(caught.value)) < 1000
 
 
-WEIGHT = csr([0, 1, 1, 3], [2, 0, 3], [1, 2, 3], cols=4)
+WEIGHT = stored([0, 1, 1, 3], [2, 0, 3], [1, 2, 3], cols=4)
 
 
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (csr([0, 2, 1, 3], [0, 1, 2], [1, 1, 1], cols=4), "indptr decreases at row 1: 2 to 1"),
-        (csr([1, 1, 3], [0, 1, 2], [1, 1, 1], cols=4), "must run from 0 to 3, got 1 to 3"),
-        (csr([0, 1, 4], [0, 1, 2], [1, 1, 1], cols=4), "must run from 0 to 3, got 0 to 4"),
-        (csr([0, 1, 2], [0, 4], [1, 1], cols=4), "indices[1] is 4, the matrix has 4 columns"),
-        (csr([0, 1, 2], [-1, 0], [1, 1], cols=4), "indices[0] is -1, the matrix has 4 columns"),
-        (csr([0, 1, 2], [0, 1], [1, 1, 1], cols=4), "values must have shape (2,), got (3,)"),
+        (stored([0, 2, 1, 3], [0, 1, 2], [1, 1, 1], cols=4), "indptr decreases at row 1: 2 to 1"),
+        (stored([1, 1, 3], [0, 1, 2], [1, 1, 1], cols=4), "must run from 0 to 3, got 1 to 3"),
+        (stored([0, 1, 4], [0, 1, 2], [1, 1, 1], cols=4), "must run from 0 to 3, got 0 to 4"),
+        (stored([0, 1, 2], [0, 4], [1, 1], cols=4), "indices[1] is 4, the matrix has 4 columns"),
+        (stored([0, 1, 2], [-1, 0], [1, 1], cols=4), "indices[0] is -1, the matrix has 4 columns"),
+        (stored([0, 1, 2], [0, 1], [1, 1, 1], cols=4), "values must have shape (2,), got (3,)"),
         (int8([[1, 2]], [0.0]), "scales must be positive and finite, smallest is 0.0"),
         (int8([[1, 2]], [float("nan")]), "scales must be positive and finite"),
         (int8([[1, 2]], [0.5, 0.5]), "scale must have shape (1, 1), got (2, 1)"),

@@ -11,6 +11,7 @@ from shared.contracts.errors import DeviceFailed
 from shared.operators.catalog import spec
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
+from tests.numerics.sparse_samples import stored
 
 
 def codes(rows: int, cols: int) -> Tensor:
@@ -21,15 +22,6 @@ def codes(rows: int, cols: int) -> Tensor:
     return Tensor(Layout.INT8_CHANNEL, Dtype.F32, (rows, cols), parts)
 
 
-def csr() -> Tensor:
-    parts: dict[str, Array] = {
-        "indptr": np.array([0, 1, 3], np.int32),
-        "indices": np.array([2, 0, 1], np.int32),
-        "values": np.array([1.0, 2.0, 3.0], np.float32),
-    }
-    return Tensor(Layout.CSR, Dtype.F32, (2, 3), parts)
-
-
 TENSORS = {
     "matrix": dense(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "scalar": dense(np.array(7, np.int64)),
@@ -38,7 +30,7 @@ TENSORS = {
     "upper_halves": dense(np.array([0x3F80], "<u2"), Dtype.BF16),
     "odd_rows_of_codes": codes(3, 5),
     "whole_rows_of_codes": codes(2, 32),
-    "csr": csr(),
+    "csr": stored([0, 1, 3], [2, 0, 1], [1, 2, 3], cols=3),
 }
 
 

@@ -9,20 +9,12 @@ from shared.operators.samples import f32
 from shared.operators.spec import Attributes, Tensors
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
+from tests.numerics.sparse_samples import stored
 
 
 def run(name: str, inputs: Tensors, attributes: Attributes | None = None) -> dict[str, Array]:
     outputs = ReferenceBackend().run(spec(name), inputs, attributes or {})
     return {port: tensor.values for port, tensor in outputs.items()}
-
-
-def csr(indptr: list[int], indices: list[int], values: list[float], cols: int) -> Tensor:
-    parts = {
-        "indptr": np.array(indptr, np.int32),
-        "indices": np.array(indices, np.int32),
-        "values": np.array(values, np.float32),
-    }
-    return Tensor(Layout.CSR, Dtype.F32, (len(indptr) - 1, cols), parts)
 
 
 def test_gemm_multiplies_rows_of_x_by_rows_of_the_weight() -> None:
@@ -55,7 +47,7 @@ def test_gemm_of_integers_scales_the_sum_of_codes() -> None:
 
 
 def test_spmm_adds_the_stored_products_of_each_row() -> None:
-    weight = csr([0, 2, 2, 3], [0, 2, 1], [2, 3, 4], cols=3)  # [[2, 0, 3], [0, 0, 0], [0, 4, 0]]
+    weight = stored([0, 2, 2, 3], [0, 2, 1], [2, 3, 4], cols=3)  # [[2, 0, 3], [0, 0, 0], [0, 4, 0]]
     x = f32([[1, 10], [2, 20], [3, 30]])
 
     y = run("spmm_csr", {"weight": weight, "x": x, "bias": f32([0, 1, 0])})["y"]
@@ -64,7 +56,7 @@ def test_spmm_adds_the_stored_products_of_each_row() -> None:
 
 
 def test_spmm_with_the_batch_first_is_the_transpose() -> None:
-    weight = csr([0, 2, 2, 3], [0, 2, 1], [2, 3, 4], cols=3)
+    weight = stored([0, 2, 2, 3], [0, 2, 1], [2, 3, 4], cols=3)
 
     y = run("spmm_csr", {"weight": weight, "x": f32([[1, 2, 3]])}, {"batch_first": True})["y"]
 
@@ -72,7 +64,7 @@ def test_spmm_with_the_batch_first_is_the_transpose() -> None:
 
 
 def test_spmm_adds_elements_that_share_a_place() -> None:
-    weight = csr([0, 3], [1, 0, 1], [2, 1, 3], cols=2)
+    weight = stored([0, 3], [1, 0, 1], [2, 1, 3], cols=2)
 
     y = run("spmm_csr", {"weight": weight, "x": f32([[10], [1]])})["y"]
 
@@ -185,7 +177,7 @@ def test_transpose_moves_dimension_perm_d_to_d() -> None:
     ("name", "inputs"),
     [
         ("gemm_f32", {"x": f32([[np.nan, 1], [1, 1]]), "weight": f32([[0, 1]])}),
-        ("spmm_csr", {"x": f32([[np.nan, 1]]), "weight": csr([0, 1, 1], [0], [2], cols=1)}),
+        ("spmm_csr", {"x": f32([[np.nan, 1]]), "weight": stored([0, 1, 1], [0], [2], cols=1)}),
     ],
 )
 def test_nan_reaches_only_what_reads_it(name: str, inputs: dict[str, Tensor]) -> None:
