@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.gpu_worker import tuning
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.device import Device, open_device
 from services.gpu_worker.limits import Limits
@@ -37,6 +38,12 @@ def backend(device: Device, cache: Path) -> Iterator[OpenCLBackend]:
     backend = OpenCLBackend(device, cache)
     yield backend
     backend.synchronize()
+
+
+@pytest.fixture(scope="module")
+def card(device: Device, cache: Path) -> OpenCLBackend:
+    """The device with kernels as a card launches them, whatever it is."""
+    return OpenCLBackend(device, cache, tuning.CARD)
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """The kernels as a card launches them, run on whatever device is here: wavefronts that share a sum,
 tiles in local memory, loads that rely on alignment."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from services.gpu_worker import tuning
 from services.gpu_worker.backend import OpenCLBackend
-from services.gpu_worker.device import Device
 from services.gpu_worker.launch.shape import merged
 from shared.operators.catalog import spec
 from shared.operators.reference import ReferenceBackend
@@ -20,11 +16,6 @@ from shared.tensors.layouts import dense
 
 ROWS = (1, 2, 3, 16, 17, 65)  # one, two, odd, the last and the first on either side of the tiles
 COLS = (37, 64, 144)  # no load whole, all loads whole, more than one step of a wavefront
-
-
-@pytest.fixture(scope="module")
-def card(device: Device, cache: Path) -> OpenCLBackend:
-    return OpenCLBackend(device, cache, tuning.CARD)
 
 
 def assert_same(

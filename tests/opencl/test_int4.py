@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from services.gpu_worker import nibbles, tuning
+from services.gpu_worker import nibbles
 from services.gpu_worker.backend import OpenCLBackend
-from services.gpu_worker.device import Device
 from shared.operators.catalog import spec
 from shared.operators.int4 import rounded
 from shared.operators.reference import ReferenceBackend
@@ -16,11 +15,6 @@ from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import Tensor, dense
 
 GEMM_I4 = spec("gemm_i4")
-
-
-@pytest.fixture(scope="module")
-def card(device: Device, cache: object) -> OpenCLBackend:
-    return OpenCLBackend(device, None, tuning.CARD)
 
 
 def weight(rng: np.random.Generator, rows: int, cols: int, group: int) -> Tensor:

@@ -1,13 +1,9 @@
 """Reductions as a card launches them: work-items that share rows, long axes in two passes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from services.gpu_worker import tuning
 from services.gpu_worker.backend import OpenCLBackend
-from services.gpu_worker.device import Device
 from services.gpu_worker.launch.reductions import parts
 from shared.operators.catalog import spec
 from shared.operators.reference import ReferenceBackend
@@ -16,11 +12,6 @@ from shared.tensors.dtypes import F32
 from shared.tensors.layouts import dense
 
 NAMES = ("reduce_sum", "reduce_mean", "reduce_max")
-
-
-@pytest.fixture(scope="module")
-def card(device: Device, cache: Path) -> OpenCLBackend:
-    return OpenCLBackend(device, cache, tuning.CARD)
 
 
 def pair(
