@@ -13,15 +13,13 @@ from nats.aio.msg import Msg
 
 from shared.client.client import Client
 from shared.contracts.v1.jobs import OperatorBody, Status
-from shared.tensors import layouts
-from tests.system import processes
+from tests.system import processes, products
 from tests.system.networks import Classifier
 from tests.system.processes import Running
 
 pytestmark = [pytest.mark.system, pytest.mark.opencl]
 CHILD = "services.gpu_worker.isolation.child"
 JOBS, KILLS = 60, 3
-SIDE = 256
 
 
 @pytest.fixture
@@ -38,7 +36,6 @@ async def test_killed_device_process_under_load_loses_no_job_and_spares_the_work
 ) -> None:
     announced: Counter[str] = Counter()
     listener = await nats.connect(stack.nats)
-    weight = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE) % 7
     body = OperatorBody(operator="gemm_f32", repeat=200)  # so that a job takes some milliseconds
     killed: list[int] = []
 
@@ -46,8 +43,7 @@ async def test_killed_device_process_under_load_loses_no_job_and_spares_the_work
         announced[message.subject] += 1
 
     async def submit(client: Client, number: int) -> None:
-        x = np.full((1, SIDE), number, np.float32)
-        tensors = {"x": layouts.dense(x), "weight": layouts.dense(weight)}
+        tensors = products.numbered(number)
         pinned = "gpu-pocl" if number % 2 else None
         await client.submit(body, tensors, job_id=f"device-{number}", worker_class=pinned)
 
@@ -76,7 +72,7 @@ async def test_killed_device_process_under_load_loses_no_job_and_spares_the_work
     assert len({*killed}) == KILLS
     for number, (record, tensors) in enumerate(results):
         assert record.status is Status.SUCCEEDED
-        np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
+        products.require_own(tensors, number)
     await processes.until(lambda: len(announced) == JOBS)
     assert set(announced.values()) == {1}
     assert await _child(worker, *killed)

@@ -28,27 +28,24 @@ from shared.network.graph import Network
 from shared.network.training import backward, loop
 from shared.network.training.loop import Rows
 from shared.tensors import container, layouts
-from tests.system import networks, processes
+from tests.system import networks, processes, products
 from tests.system.networks import Classifier
 from tests.system.processes import Running
 
 pytestmark = pytest.mark.system
 JOBS = 100
-SIDE = 256
 
 
 async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: Running) -> None:
     announced: Counter[str] = Counter()
     listener = await nats.connect(stack.nats)
-    weight = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE) % 7
     body = OperatorBody(operator="gemm_f32", repeat=200)  # so that a job takes some milliseconds
 
     async def note(message: Msg) -> None:
         announced[message.subject] += 1
 
     async def submit(client: Client, number: int) -> None:
-        x = np.full((1, SIDE), number, np.float32)
-        tensors = {"x": layouts.dense(x), "weight": layouts.dense(weight)}
+        tensors = products.numbered(number)
         await client.submit(body, tensors, job_id=f"kill-{number}", worker_class="cpu")
 
     await listener.subscribe("el.v1.done.faults.*", cb=note)
@@ -63,7 +60,7 @@ async def test_killed_worker_under_load_loses_no_job_and_ends_each_once(stack: R
     assert done_at_kill < JOBS
     for number, (record, tensors) in enumerate(results):
         assert record.status is Status.SUCCEEDED
-        np.testing.assert_array_equal(tensors["y"].values[0], weight.sum(axis=1) * number)
+        products.require_own(tensors, number)
     await processes.until(lambda: len(announced) == JOBS)
     assert set(announced.values()) == {1}
     await listener.close()
