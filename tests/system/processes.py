@@ -1,6 +1,7 @@
 """A stack as a person starts it: the command, its one line, its log, its end."""
 
 import asyncio
+import contextlib
 import json
 import select
 import signal
@@ -48,10 +49,20 @@ class Running:
         head = psutil.Process(self.process.pid)
         return [head, *head.children(recursive=True)]
 
+    def running(self, module: str) -> list[int]:
+        """Ids of the processes that run a module now, whatever the line told."""
+        return [process.pid for process in self.family() if module in _arguments(process)]
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was found
+        return process.cmdline()
+    return []
 
 
 @contextmanager

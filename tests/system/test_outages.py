@@ -150,7 +150,7 @@ async def test_job_of_a_frozen_worker_is_done_elsewhere_and_its_late_result_refu
 
 def _module(stack: Running, name: str) -> int:
     """The process that runs a module, whichever it is by now."""
-    (found,) = [process.pid for process in stack.family() if name in process.cmdline()]
+    (found,) = stack.running(name)
     return found
 
 
