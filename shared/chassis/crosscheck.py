@@ -21,6 +21,7 @@ from shared.contracts.errors import InvalidTensor
 from shared.network import execute
 from shared.network.execute import Loaded
 from shared.network.graph import Network
+from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Tensors
 from shared.tensors import layouts
@@ -34,7 +35,6 @@ RTOL, ATOL = 1e-3, 1e-5  # of the largest value of an output; far beyond what ro
 SHAKE = 1e-6  # relative change of inputs that tells how much rounding may do in this network
 MAGNIFIED = 30.0  # times the effect of a shake that a sound device may be off
 JUMPS = 0.05  # share of values that may be off where a rounding decides between two values
-JUMPING = frozenset({"lif_step", "stdp_update", "cast"})  # operators that do this
 F64 = npt.NDArray[np.float64]
 log = structlog.get_logger()
 
@@ -166,7 +166,7 @@ def _joins(network: Network) -> bool:
 def _jumps(network: Network) -> bool:
     """Whether a step turns a rounding into another value, as thresholds and whole numbers do."""
     return any(
-        step.operator in JUMPING or step.attributes.get("x_bits", 32) != 32
+        catalog.spec(step.operator).jumps or step.attributes.get("x_bits", 32) != 32
         for step in network.steps
     )
 

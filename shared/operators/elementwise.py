@@ -266,4 +266,5 @@ CAST = OperatorSpec(
     attributes=(Attribute("to", str, None, "the element type of the result", choices=_TO),),
     tolerance=_EXACT,
     gradient=plain_gradients.cast,
+    jumps=True,
 )

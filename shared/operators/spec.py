@@ -91,6 +91,7 @@ class OperatorSpec:
     `infer` maps input types to output types and raises ValueError for shapes that do not fit.
     `reference` is the definition (numpy); `cases` covers edges: empty, one row, odd sizes.
     `gradient` goes backwards through one call, for training; None where nobody has written it.
+    `jumps`: a rounding of an input may decide between two results, as at a threshold.
     """
 
     name: str
@@ -103,6 +104,7 @@ class OperatorSpec:
     attributes: tuple[Attribute, ...] = ()
     tolerance: Tolerance = Tolerance()
     gradient: Gradient | None = None
+    jumps: bool = False
 
 
 class Resident(Protocol):

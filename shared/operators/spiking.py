@@ -117,6 +117,7 @@ LIF_STEP = OperatorSpec(
         Attribute("v_reset", float, 0.0, "potential after a spike"),
     ),
     tolerance=Tolerance(rtol=1e-6, atol=1e-6),
+    jumps=True,
 )
 
 
@@ -220,4 +221,5 @@ STDP_UPDATE = OperatorSpec(
         Attribute("w_max", float, 1.0, "upper bound of a weight"),
     ),
     tolerance=Tolerance(rtol=1e-6, atol=1e-6),
+    jumps=True,
 )

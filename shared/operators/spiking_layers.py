@@ -247,6 +247,7 @@ LIF_LAYER = OperatorSpec(
     cases=spiking_cases.lif_layer,
     attributes=_NEURON,
     gradient=lif_layer_gradient,
+    jumps=True,
 )
 CUBA_LAYER = OperatorSpec(
     name="cuba_layer",
@@ -263,6 +264,7 @@ CUBA_LAYER = OperatorSpec(
         Attribute("direct", float, 0.0, "potential per unit of what arrives in a step"),
     ),
     gradient=lif_layer_gradient,
+    jumps=True,
 )
 RATE_ENCODE = OperatorSpec(
     name="rate_encode",
@@ -277,6 +279,7 @@ RATE_ENCODE = OperatorSpec(
         Attribute("mode", str, "evenly", "how spikes are spaced", choices=("evenly", "randomly")),
         Attribute("seed", int, 0, "of what is random"),
     ),
+    jumps=True,
 )
 SPIKE_RATE = OperatorSpec(
     name="spike_rate",
@@ -296,6 +299,7 @@ SPIKE_PACK = OperatorSpec(
     reference=spike_pack,
     cost=partial(moved_cost, spike_pack_types),
     cases=spiking_cases.spike_pack,
+    jumps=True,
 )
 SPIKE_UNPACK = OperatorSpec(
     name="spike_unpack",

@@ -163,6 +163,7 @@ QUANTIZE_I8 = OperatorSpec(
     cases=static_cases.quantize,
     attributes=(_SCALE, _ZERO),
     gradient=plain_gradients.quantize_i8,
+    jumps=True,
 )
 DEQUANTIZE_I8 = OperatorSpec(
     name="dequantize_i8",
@@ -195,4 +196,5 @@ GEMM_Q8 = OperatorSpec(
         Attribute("to", str, "f32", "the element type of y", choices=("f32", "i8")),
         fused.ACTIVATION,
     ),
+    jumps=True,
 )

@@ -217,3 +217,21 @@ def test_reference_uploads_without_a_copy() -> None:
 
     assert ReferenceBackend().upload(tensor) is tensor
     assert dense(tensor.values).values is tensor.values
+
+
+@pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
+def test_every_operator_that_makes_whole_numbers_or_spikes_of_fractions_says_that_it_jumps(
+    spec: OperatorSpec,
+) -> None:
+    case = next(iter(spec.cases(np.random.default_rng(0))))
+    inputs = {name: held.type for name, held in case.inputs.items()}
+
+    made = spec.infer(inputs, validate.call(spec, inputs, case.attributes))
+
+    fractions = any(
+        kind.layout is not Layout.SPIKE_BITS and kind.dtype is Dtype.F32 for kind in inputs.values()
+    )
+    whole = any(
+        kind.layout is Layout.SPIKE_BITS or kind.dtype is not Dtype.F32 for kind in made.values()
+    )
+    assert spec.jumps or not (fractions and whole)
