@@ -67,6 +67,7 @@ class Loaded:
         self.reference = ReferenceBackend()
         self._weights: dict[str, Any] = {}
         self._plans: dict[Shapes, Plan] = {}
+        self._beside: list[Loaded] = []
 
     def warm(self) -> None:
         """Plan for one row, which uploads every weight that the backend will read."""
@@ -89,12 +90,31 @@ class Loaded:
         """
         return self._execute(inputs, clock)
 
+    def beside(self, network: Network) -> "Loaded":
+        """Another network over weights of this one, which are uploaded once for both.
+
+        It ends with this one: then it has to be asked for anew.
+
+        Raises:
+            ValueError: the network is unsound, or has another weight under one of the names.
+        """
+        shapes.check(network)
+        for name, weight in network.weights.items():
+            if self.network.weights.get(name) is not weight:
+                raise ValueError(f"weight {name!r} is not one of the loaded network")
+        made = Loaded(network, self.backend)
+        made._weights = self._weights
+        self._beside.append(made)
+        return made
+
     def close(self) -> None:
         """Free the weights. The network can be loaded again."""
         while self._weights:
             _, resident = self._weights.popitem()
             self.backend.release(resident)
-        self._plans.clear()
+        for loaded in (self, *self._beside):
+            loaded._plans.clear()
+        self._beside.clear()
 
     def _execute(
         self, inputs: Tensors, clock: Callable[[], float] | None
