@@ -208,7 +208,8 @@ class Bus(Protocol):
     ) -> int | None:
         """Set only if the key is at `revision` (0: absent); None when somebody else was first.
 
-        `ttl`: the key expires after so many seconds, rounded up to whole ones; for Bucket.LEADER.
+        `ttl`: the key expires after so many seconds, rounded up to whole ones; for LEADER and
+        SESSIONS.
         """
         ...
 

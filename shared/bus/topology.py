@@ -117,6 +117,7 @@ BUCKETS = {
     Bucket.MODELS: _bucket(Bucket.MODELS),
     Bucket.CONTROL: _bucket(Bucket.CONTROL, max_age=HOUR, max_bytes=16 * MB),
     Bucket.LEADER: _bucket(Bucket.LEADER, memory=True, message_ttl=True, max_bytes=1 * MB),
+    Bucket.SESSIONS: _bucket(Bucket.SESSIONS, message_ttl=True),
 }
 
 CONSUMERS = (

@@ -1,4 +1,4 @@
-"""A whole worker around a backend: artifacts, durable jobs, interactive calls."""
+"""A whole worker around a backend: artifacts, durable jobs, interactive calls, sessions."""
 
 import os
 
@@ -7,7 +7,7 @@ import structlog
 import threadpoolctl  # type: ignore[import-untyped]  # it has no stubs
 
 from shared.bus.port import Bus
-from shared.chassis import artifacts, interactive, worker
+from shared.chassis import artifacts, interactive, stepping, worker
 from shared.chassis.device import DeviceThread
 from shared.chassis.executor import BackendHandler
 from shared.chassis.settings import WorkerSettings
@@ -48,6 +48,7 @@ async def serve(
             if not getattr(backend, "guarded", False):
                 group.start_soon(_guard, device, settings.device_patience)
             group.start_soon(interactive.serve, bus, whole, held, device, None, watch)
+            group.start_soon(stepping.serve, bus, whole.worker, held, device, watch)
             handler = BackendHandler(device, held, Trainer(bus, device, held), watch)
             fitness, loaded = watch.fitness, held.digests
             await worker.serve(bus, whole, handler, settings, loaded=loaded, fitness=fitness)

@@ -20,10 +20,8 @@ from shared.chassis.watch import Watch
 from shared.contracts import packed, subjects
 from shared.contracts.errors import (
     DeadlineExceeded,
-    DeviceFailed,
     DeviceLost,
     InvalidMessage,
-    InvalidTensor,
     ModelNotReady,
     QueueFull,
     SuiteError,
@@ -204,7 +202,7 @@ class Lane:
         except Exception as error:  # this is a worker loop: whatever a run raises is answered
             if len(items) == 1 or isinstance(error, DeviceLost):
                 for item in items:
-                    item.fail(_as_answer(error), self._worker)
+                    item.fail(records.as_error(error), self._worker)
                 return
             middle = len(items) // 2
             await self._run(artifact, known, items[:middle])
@@ -296,14 +294,3 @@ class Lane:
 def _blank(now: float) -> Item:
     """Stands for the calls of a message that cannot be read."""
     return Item(packed.Call("", ()), now)
-
-
-def _as_answer(error: Exception) -> SuiteError:
-    match error:
-        case SuiteError():
-            return error
-        case ValueError():
-            return InvalidTensor(str(error))
-        case _:
-            log.error("run.failed", reason=records.describe(error))
-            return DeviceFailed(records.describe(error))

@@ -2,14 +2,17 @@
 
 from enum import Enum, auto
 
+import structlog
+
 from shared.bus.port import Delivery, Headers
 from shared.chassis.handler import Outcome
-from shared.contracts.errors import JobFailed, SuiteError
+from shared.contracts.errors import DeviceFailed, InvalidTensor, JobFailed, SuiteError
 from shared.contracts.v1.jobs import Failure, JobFinished, JobSubmitted, Status, Timing
 from shared.contracts.v1.workers import WorkerCard
 
 ATTEMPT, DIGEST, JOB = "El-Attempt", "El-Digest", "El-Job"
 TEXT_BYTES = 500  # of an error's text in a header
+log = structlog.get_logger()
 
 
 class Next(Enum):
@@ -54,6 +57,18 @@ def failure(error: SuiteError) -> Failure:
 def exhausted(error: Exception, attempts: int) -> JobFailed:
     """The error of a job that failed on every attempt, with its last cause."""
     return JobFailed(f"failed on all {attempts} attempts; the last: {describe(error)}")
+
+
+def as_error(error: Exception) -> SuiteError:
+    """What a run on a backend raised, as an error of the catalogue."""
+    match error:
+        case SuiteError():
+            return error
+        case ValueError():
+            return InvalidTensor(str(error))
+        case _:
+            log.error("run.failed", reason=describe(error))
+            return DeviceFailed(describe(error))
 
 
 def describe(error: Exception) -> str:

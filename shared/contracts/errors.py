@@ -196,6 +196,27 @@ class StackNotReady(SuiteError):
     fix = "read what it logged on stderr; `ellesmere doctor` checks what it needs"
 
 
+class UnknownSession(SuiteError):
+    """No session of this name lives: it never began, ended, or nobody called it for too long."""
+
+    code, kind = "EL-1214", Kind.NOT_FOUND
+    fix = "begin it with sequence_start; sessions belong to the tenant that began them"
+
+
+class SessionElsewhere(SuiteError):
+    """Another worker holds the session."""
+
+    code, kind, retryable = "EL-1215", Kind.UNAVAILABLE, True
+    fix = "send it again: the gateway looks up where the session is"
+
+
+class SessionOutOfStep(SuiteError):
+    """The session is not at the step where the call begins; the message says where it is."""
+
+    code, kind = "EL-1216", Kind.CONFLICT
+    fix = "go on from the step that the message names; after a restore send what followed again"
+
+
 class JobFailed(SuiteError):
     """The work raised on every attempt; the message holds the last error."""
 

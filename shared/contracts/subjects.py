@@ -32,6 +32,7 @@ class Bucket(StrEnum):
     MODELS = "el_models"  # <model> -> ModelManifest
     CONTROL = "el_ctl"  # cancel.<job>
     LEADER = "el_leader"  # sched
+    SESSIONS = "el_sessions"  # <tenant>.<session> -> SessionCard, as long as its time to live
 
 
 def token(text: str) -> str:
@@ -110,6 +111,16 @@ def interactive_worker(worker: str) -> str:
     return f"{PREFIX}.rtw.{token(worker)}.infer"
 
 
+def session(tenant: str, name: str) -> str:
+    """Where a client sends the steps of a session; a gateway answers."""
+    return f"{PREFIX}.ses.{token(tenant)}.{token(name)}"
+
+
+def sessions_of_worker(worker: str) -> str:
+    """Where gateways send the steps of sessions that a worker holds."""
+    return f"{PREFIX}.rtw.{token(worker)}.session"
+
+
 def heartbeat(worker: str) -> str:
     """Twice a second: free slots, queue, running jobs."""
     return f"{PREFIX}.hb.{token(worker)}"
@@ -136,6 +147,7 @@ ALL_RESULTS = f"{PREFIX}.res.>"
 ALL_DONE = f"{PREFIX}.done.>"
 ALL_STARTED = f"{PREFIX}.evt.*.*.started"
 ALL_RETURNED = f"{PREFIX}.evt.*.*.returned"
+ALL_SESSIONS = f"{PREFIX}.ses.*.*"
 ALL_HEARTBEATS = f"{PREFIX}.hb.*"
 ALL_CANCELS = f"{PREFIX}.ctl.cancel.*"
 ALL_DEAD = f"{PREFIX}.dlq.>"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from shared.network import shapes
 from shared.network.graph import Network, Step
@@ -67,7 +68,7 @@ class Loaded:
         self.reference = ReferenceBackend()
         self._weights: dict[str, Any] = {}
         self._plans: dict[Shapes, Plan] = {}
-        self._beside: list[Loaded] = []
+        self._beside: WeakSet[Loaded] = WeakSet()
 
     def warm(self) -> None:
         """Plan for one row, which uploads every weight that the backend will read."""
@@ -104,7 +105,7 @@ class Loaded:
                 raise ValueError(f"weight {name!r} is not one of the loaded network")
         made = Loaded(network, self.backend)
         made._weights = self._weights
-        self._beside.append(made)
+        self._beside.add(made)
         return made
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from shared.tensors.layouts import TensorType
 NEXT = "_next"
 CARRIED = "@kept"  # ends the name of an input that holds what was carried
 MAX_STEPS = 10_000  # of one call
-PACK, ENCODE = "spike_pack", "rate_encode"  # where numbers become spikes over time
+PACK, UNPACK, ENCODE = "spike_pack", "spike_unpack", "rate_encode"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ def opened(network: Network, *, rows: int, steps: int | None = None) -> Opened:
     first = replace(timed, outputs=outputs)
     types = shapes.infer(first, rows)
     carried = {name + CARRIED: name for name in made}
-    return Opened(first, _later(first, kept, types), carried, _spikes(timed))
+    return Opened(first, _later(first, kept, types), carried, spikes(timed))
 
 
 def steps_of(network: Network) -> int:
@@ -65,6 +65,18 @@ def steps_of(network: Network) -> int:
         if step.operator == PACK:
             return int(network.inputs[step.inputs["x"]].shape[1] or 0)
     raise ValueError("the network has no time: no step of it makes spikes")
+
+
+def spikes(network: Network) -> tuple[str, ...]:
+    """Inputs that are spikes, 0 or 1: (rows, steps, neurons)."""
+    packed = (step.inputs["x"] for step in network.steps if step.operator == PACK)
+    return tuple(name for name in packed if name in network.inputs)
+
+
+def trains(network: Network) -> tuple[str, ...]:
+    """Outputs that are spikes, 0 or 1: (rows, steps, neurons)."""
+    unpacked = {step.outputs["y"] for step in network.steps if step.operator == UNPACK}
+    return tuple(name for name in network.outputs if name in unpacked)
 
 
 def _kept(network: Network) -> list[tuple[str, Step]]:
@@ -100,16 +112,11 @@ def _later(
     return replace(first, inputs=inputs, steps=steps, weights=weights)
 
 
-def _spikes(network: Network) -> tuple[str, ...]:
-    packed = (step.inputs["x"] for step in network.steps if step.operator == PACK)
-    return tuple(name for name in packed if name in network.inputs)
-
-
 def _of_steps(network: Network, steps: int) -> Network:
     """The network with calls of that many time steps."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"a call has 1 to {MAX_STEPS} steps, got {steps}")
-    timed = _spikes(network)
+    timed = spikes(network)
     inputs = {
         name: replace(kind, shape=(kind.shape[0], steps, *kind.shape[2:]))
         if name in timed

@@ -40,6 +40,9 @@ BUILDERS: list[Callable[[str], str]] = [
     subjects.cancel,
     subjects.interactive,
     subjects.interactive_worker,
+    lambda bad: subjects.session(bad, "stream"),
+    lambda bad: subjects.session("tenant", bad),
+    subjects.sessions_of_worker,
     subjects.heartbeat,
     lambda bad: subjects.dead("EL_RUN", bad),
     lambda bad: subjects.blob(bad, 0),
@@ -58,6 +61,7 @@ def test_subjects_are_what_the_outside_was_told() -> None:
     assert subjects.run("gpu-pocl", "infer") == "el.v1.run.gpu-pocl.infer"
     assert subjects.result("acme", "job-1") == "el.v1.res.acme.job-1"
     assert subjects.done("acme", "job-1") == "el.v1.done.acme.job-1"
+    assert subjects.session("acme", "eye-7") == "el.v1.ses.acme.eye-7"
     assert subjects.event("acme", "job-1", "progress") == "el.v1.evt.acme.job-1.progress"
     assert subjects.audit("acme", "job-1", "placed") == "el.v1.audit.acme.job-1.placed"
     assert subjects.cancel("job-1") == "el.v1.ctl.cancel.job-1"

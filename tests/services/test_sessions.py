@@ -1,0 +1,347 @@
+"""Sessions of a worker: a stream goes on where it was, here or elsewhere, and ends in time."""
+
+from contextlib import AbstractAsyncContextManager
+
+import numpy as np
+import pytest
+
+from shared.bus.memory import MemoryBroker
+from shared.chassis import sessions
+from shared.contracts.errors import (
+    BlobMissing,
+    DeadlineExceeded,
+    InvalidMessage,
+    InvalidTensor,
+    SessionElsewhere,
+    SessionOutOfStep,
+    TooLarge,
+    UnknownSession,
+)
+from shared.contracts.v1.sessions import SessionCall, SessionStart
+from shared.network import artifact, execute
+from shared.operators.reference import ReferenceBackend
+from shared.tensors.dtypes import F32, Array
+from shared.tensors.layouts import dense
+from tests.network.test_streaming import INPUTS, STEPS, spiking, trains
+from tests.services import compute_house, session_house
+from tests.services.session_house import FIRST, SECOND, House
+
+X = trains(1, STEPS)
+PARTS = np.split(X, [7, 8, 30], axis=1)
+NOTHING = dense(np.zeros((0, 3), np.int32))
+START = SessionStart(model="spiky", ttl=60.0)
+
+
+def spiky() -> AbstractAsyncContextManager[House]:
+    """Two workers, and a network for their sessions."""
+    return session_house.opened(MemoryBroker(), spiking())
+
+
+def whole(x: F32 = X) -> Array:
+    """The spikes of the stream in one call."""
+    return execute.load(spiking(), ReferenceBackend()).run({"x": dense(x)})["train"].values
+
+
+async def test_stream_over_many_calls_makes_the_spikes_of_one() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        made = [await house.step(part) for part in PARTS]
+
+        assert [answer.steps for answer, _ in made] == [7, 8, 30, 40]
+        spikes = np.concatenate([outputs["train"].values for _, outputs in made], axis=1)
+        np.testing.assert_array_equal(spikes, whole())
+        assert spikes.any()
+
+
+async def test_first_call_may_begin_the_session_and_the_last_end_it() -> None:
+    async with spiky() as house:
+        await house.step(PARTS[0], start=START)
+        assert (await house.card()) is not None
+
+        answer, _ = await house.step(PARTS[1], end=True)
+
+        assert answer.steps == 8
+        assert await house.card() is None
+        with pytest.raises(UnknownSession, match="no session 's'"):
+            await house.step(PARTS[2])
+
+
+async def test_two_sessions_do_not_touch_each_other() -> None:
+    async with spiky() as house:
+        other = np.ones_like(PARTS[0])
+        await house.begin()
+        await house.begin(session="other")
+
+        await house.step(PARTS[0])
+        await house.call(SessionCall(), {"x": dense(other)}, session="other")
+        _, outputs = await house.step(PARTS[1])
+
+        np.testing.assert_array_equal(outputs["train"].values, whole()[:, 7:8])
+
+
+async def test_session_of_another_tenant_is_unknown() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(UnknownSession):
+            await house.call(SessionCall(), {"x": dense(X)}, tenant="stranger")
+
+
+async def test_session_goes_on_elsewhere_from_its_snapshot() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        await house.step(PARTS[1])  # of this no snapshot knows
+
+        answer, _ = await house.call(SessionCall(), worker=SECOND, take=True)
+        assert (answer.steps, answer.restored) == (7, True)
+        made = [await house.step(part, worker=SECOND) for part in PARTS[1:]]
+
+        spikes = np.concatenate([outputs["train"].values for _, outputs in made], axis=1)
+        np.testing.assert_array_equal(spikes, whole()[:, 7:])
+
+
+async def test_session_is_not_taken_from_a_worker_that_lives() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(SessionElsewhere, match=f"is with worker {FIRST}"):
+            await house.step(PARTS[0], worker=SECOND)
+
+
+async def test_worker_drops_a_session_that_goes_on_elsewhere() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        await house.call(SessionCall(), worker=SECOND, take=True)
+
+        with pytest.raises(SessionElsewhere, match="goes on at another worker"):
+            await house.step(PARTS[1], snapshot=True)
+
+        with pytest.raises(SessionElsewhere, match=f"is with worker {SECOND}"):
+            await house.step(PARTS[1])
+
+
+async def test_worker_that_drains_leaves_every_step_behind() -> None:
+    broker = MemoryBroker()
+    async with session_house.opened(broker, spiking()) as house:
+        async with session_house.serving(broker, "cpu-3"):
+            await house.begin(worker="cpu-3")
+            await house.step(PARTS[0], worker="cpu-3")
+
+        answer, _ = await house.call(SessionCall(), worker=FIRST, take=True)
+
+    assert (answer.steps, answer.snapshot) == (7, 7)
+
+
+async def test_restore_goes_back_to_the_snapshot() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        _, once = await house.step(PARTS[1])
+
+        answer, again = await house.step(PARTS[1], restore=True)
+
+        assert answer.steps == 8
+        np.testing.assert_array_equal(again["v"].values, once["v"].values)
+
+
+async def test_restore_without_a_snapshot_begins_anew() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0])
+
+        answer, outputs = await house.step(PARTS[0], restore=True)
+
+        assert answer.steps == 7
+        np.testing.assert_array_equal(outputs["train"].values, whole()[:, :7])
+
+
+async def test_snapshot_follows_by_itself_and_takes_the_place_of_the_last() -> None:
+    broker = MemoryBroker()
+    async with session_house.opened(broker, spiking()) as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        first = await house.card()
+        await house.step(PARTS[1])
+
+        with_card = await _changed(house, first)
+
+    assert with_card.steps == 8
+    assert first is not None
+    assert first.snapshot is not None
+    with pytest.raises(BlobMissing):
+        await broker.connect("reader").get_blob(first.snapshot)
+
+
+async def _changed(house: House, last: object) -> sessions.SessionCard:
+    async with house.bus.watch(sessions.Bucket.SESSIONS) as entries:
+        async for entry in entries:
+            card = sessions.SessionCard.decode(entry.value or b"")
+            if card != last:
+                return card
+    raise AssertionError("the bucket ended")
+
+
+async def test_session_that_nobody_calls_ends() -> None:
+    async with spiky() as house:
+        await house.begin(ttl=0.5)
+
+        async with house.bus.watch(sessions.Bucket.SESSIONS) as entries:
+            async for entry in entries:
+                if entry.value is None:
+                    break
+
+        with pytest.raises(UnknownSession):
+            await house.step(X)
+
+
+async def test_start_ends_the_session_of_that_name() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0])
+
+        answer, outputs = await house.step(PARTS[0], start=START)
+
+        assert answer.steps == 7
+        np.testing.assert_array_equal(outputs["train"].values, whole()[:, :7])
+
+
+async def test_call_at_another_step_is_told_where_the_session_is() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0])
+
+        with pytest.raises(SessionOutOfStep, match="at step 7, the call begins at 0"):
+            await house.step(PARTS[0], at=0)
+        answer, _ = await house.step(PARTS[1], at=7)
+
+        assert answer.steps == 8
+
+
+async def test_events_go_in_and_come_out() -> None:
+    async with spiky() as house:
+        await house.begin()
+        row, step, neuron = np.nonzero(X)
+        order = np.argsort(step, kind="stable")
+        events = np.stack([row, step, neuron], axis=1)[order]
+        half = events[:, 1] < 20
+
+        tensors = {"x.events": dense(events[half])}
+        _, first = await house.call(SessionCall(steps=20, events=True), tensors)
+        tensors = {"x.events": dense(events[~half])}
+        _, second = await house.call(SessionCall(steps=20, events=True), tensors)
+
+        found = np.concatenate([made["train.events"].values for made in (first, second)])
+        spikes = np.zeros_like(whole())
+        spikes[tuple(found.T)] = 1
+        np.testing.assert_array_equal(spikes, whole())
+        assert "train" not in first
+
+
+async def test_silent_steps_are_events_of_none() -> None:
+    async with spiky() as house:
+        await house.begin()
+        call = SessionCall(steps=500, events=True)
+
+        answer, outputs = await house.call(call, {"x.events": NOTHING})
+
+        assert answer.steps == 500
+        assert outputs["train.events"].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (
+            np.full((1, 3, INPUTS), 0.5, np.float32),
+            r"'x' is 0\.5 at \(0, 0, 0\); a spike is 0 or 1",
+        ),
+        (np.full((1, 3, INPUTS), np.nan, np.float32), "'x' is nan"),
+        (np.zeros((1, 3, INPUTS + 1), np.float32), rf"input 'x' is .*3, {INPUTS}\)"),
+        (np.zeros((2, 3, INPUTS), np.float32), "the session has 1 rows, the call 2"),
+        (np.zeros((1, 0, INPUTS), np.float32), "1 to 10000 steps, got 0"),
+    ],
+)
+async def test_bad_spikes_are_named_and_leave_the_session_as_it_was(x: F32, told: str) -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0])
+
+        with pytest.raises(InvalidTensor, match=told):
+            await house.step(x)
+        answer, outputs = await house.step(PARTS[1])
+
+        assert answer.steps == 8
+        np.testing.assert_array_equal(outputs["train"].values, whole()[:, 7:8])
+
+
+async def test_events_alone_need_the_number_of_steps() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(InvalidTensor, match="give `steps`"):
+            await house.call(SessionCall(), {"x.events": NOTHING})
+
+
+async def test_answer_that_would_be_too_large_is_refused_before_it_is_computed() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(TooLarge, match="ask for fewer steps"):
+            await house.call(SessionCall(steps=10_000, rows=60), {"x.events": NOTHING})
+
+
+async def test_network_that_keeps_nothing_has_no_sessions() -> None:
+    async with session_house.opened(MemoryBroker(), compute_house.scaling()) as house:
+        with pytest.raises(InvalidMessage, match="'spiky' has no sessions: the network keeps"):
+            await house.begin()
+
+
+async def test_call_that_waited_longer_than_its_budget_is_not_done() -> None:
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(DeadlineExceeded, match="ended in the queue"):
+            await house.step(PARTS[0], budget=1e-9)
+        answer, _ = await house.call(SessionCall())
+
+        assert answer.steps == 0
+
+
+async def test_session_that_was_used_longest_ago_makes_room_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with spiky() as house:
+        monkeypatch.setattr(sessions, "MOST", 1)
+        await house.begin()
+        await house.step(PARTS[0])
+
+        await house.begin(session="other")
+        answer, outputs = await house.step(PARTS[1])
+
+        assert answer.restored
+        np.testing.assert_array_equal(outputs["train"].values, whole()[:, 7:8])
+
+
+async def test_snapshot_without_its_blob_is_a_clear_error() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        card = await house.card()
+        assert card is not None
+        assert card.snapshot is not None
+        await house.bus.delete_blob(card.snapshot)
+
+        with pytest.raises(BlobMissing):
+            await house.call(SessionCall(), worker=SECOND, take=True)
+
+
+async def test_session_whose_network_is_gone_says_so() -> None:
+    async with spiky() as house:
+        other = await house.bus.put_blob(artifact.pack(spiking()))
+        await house.bus.delete_blob(other)
+
+        with pytest.raises(BlobMissing):
+            await house.begin(worker=SECOND)
