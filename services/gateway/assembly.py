@@ -17,6 +17,9 @@ from services.gateway.metrics import Metrics
 from services.gateway.models_api import Models
 from services.gateway.outcomes import Outcomes
 from services.gateway.receipts import Receipts
+from services.gateway.sequences import Sequences
+from services.gateway.session_door import SessionDoor
+from services.gateway.sessions import Sessions
 from services.gateway.statistics import Statistics
 from services.gateway.tables import Tables
 from shared.bus.port import Bus
@@ -41,13 +44,16 @@ async def assemble(bus: Bus, limits: Limits) -> AsyncIterator[Gateway]:
         lanes = Lanes(bus, group, limits)
         tables = Tables(bus, lanes, limits)
         receipts = Receipts(bus, tables, metrics)
+        sessions = Sessions(bus, tables)
+        sequences = Sequences(sessions, statistics, limits)
         methods = (
             _of_models(Models(bus, tables, statistics, limits))
-            | _of_inference(Inference(tables, lanes, statistics, metrics, limits))
+            | _of_inference(Inference(tables, lanes, sequences, statistics, metrics, limits))
             | _of_jobs(receipts, Outcomes(bus, receipts, limits))
             | _of_catalog(Blobs(bus, admission, limits), Catalog(bus, tables, admission))
         )
         await group.start(tables.run)
+        await group.start(SessionDoor(bus, sessions, admission, limits).run)
         yield Gateway(App(methods, admission, metrics, limits), tables, metrics)
         group.cancel_scope.cancel()
 

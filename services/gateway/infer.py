@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from services.gateway import faults, signature, translate
+from services.gateway import faults, sequences, signature, translate
 from services.gateway.faults import Busy
 from services.gateway.forms import Body, Form, Forms
 from services.gateway.front import Call
@@ -13,6 +13,7 @@ from services.gateway.lanes import Lanes, OutOfTime, Reply, Work
 from services.gateway.limits import Limits
 from services.gateway.metrics import Metrics
 from services.gateway.routes import RouteTable, Target
+from services.gateway.sequences import Sequences
 from services.gateway.statistics import Statistics
 from services.gateway.tables import Tables
 from shared.contracts import errors, packed, wire
@@ -55,10 +56,16 @@ class Inference:
     """Serves inferences over the interactive lane."""
 
     def __init__(
-        self, tables: Tables, lanes: Lanes, statistics: Statistics, metrics: Metrics, limits: Limits
+        self,
+        tables: Tables,
+        lanes: Lanes,
+        sequences: Sequences,
+        statistics: Statistics,
+        metrics: Metrics,
+        limits: Limits,
     ) -> None:
         self._tables, self._lanes, self._limits = tables, lanes, limits
-        self._statistics, self._metrics = statistics, metrics
+        self._sequences, self._statistics, self._metrics = sequences, statistics, metrics
         self._clock = asyncio.get_running_loop().time  # kept: asking for it is a system call
         self._decision = metrics.decision.of()
         self._forms = Forms()
@@ -70,7 +77,12 @@ class Inference:
             SuiteError: of the catalogue, whatever is wrong with the request or the workers.
         """
         began = time.perf_counter()
-        job = self._familiar(call, data) or await self._read(call, data, began)
+        job = self._familiar(call, data)
+        if job is None:
+            request = wire.parse(inference.ModelInferRequest, data)
+            if sequences.asked(request):
+                return await self._sequences.infer(call, request, now=self._clock())
+            job = await self._read(call, request, data, began)
         form = job.form
         counted = self._statistics.of(form.manifest.model, form.variant.name)
         try:
@@ -106,9 +118,10 @@ class Inference:
             return None
         return self._job(call, form, parts.bodies, parts.identity)
 
-    async def _read(self, call: Call, data: bytes, began: float) -> _Job:
-        """Parse and check a request, and remember the form of its head."""
-        request = wire.parse(inference.ModelInferRequest, data)
+    async def _read(
+        self, call: Call, request: inference.ModelInferRequest, data: bytes, began: float
+    ) -> _Job:
+        """Check a request, and remember the form of its head."""
         manifest = await self._tables.model(signature.model_name(request.model_name))
         variant = signature.variant_of(manifest, request.model_version)
         try:

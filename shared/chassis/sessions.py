@@ -143,6 +143,17 @@ class Shelf:
                 except SuiteError as error:  # the next pass tries again
                     log.warning("session.unsaved", session=held.key, reason=str(error))
 
+    async def leave(self) -> None:
+        """Store every session and forget it here; another worker may take it up."""
+        for held in list(self._held.values()):
+            async with self.lock(held.key):
+                try:
+                    if held.dirty:
+                        await self.snapshot(held)
+                except SuiteError as error:
+                    log.error("session.unsaved", session=held.key, reason=str(error))
+                self._held.pop(held.key, None)
+
     async def _settle(self, held: Held) -> None:
         now = self._clock()
         if now - held.used > held.card.ttl:

@@ -2,7 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from shared.contracts import frame, subjects
 from shared.contracts.errors import (
     DeadlineExceeded,
     InvalidTensor,
+    NoWorker,
     QueueFull,
     SessionOutOfStep,
     SuiteError,
@@ -68,6 +70,7 @@ async def serve(
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
+                await door.leave()
                 await taken.stop()
             door.drain()
 
@@ -84,19 +87,27 @@ class Door:
         self._device = device
         self._watch = watch
         self.shelf = Shelf(bus, worker, artifacts)
-        self._drained = anyio.Event()
+        self._leaving = False
+        self._idle, self._left, self._drained = anyio.Event(), anyio.Event(), anyio.Event()
+        self._working = 0  # calls in hand
         self._answering: TaskGroup
         self._ways: OrderedDict[tuple[str, int, int], Way] = OrderedDict()
-        self._inside = 0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer until `drain`, then leave a snapshot of every session. Shielded: what has arrived
-        is always answered."""
+        """Answer until `drain`. Shielded: what has arrived is always answered."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as self._answering:
                 task_status.started()
                 await self._drained.wait()
-            await self.shelf.settle()
+
+    async def leave(self) -> None:
+        """Finish what is in hand and store every session. Whoever calls meanwhile is told to go
+        elsewhere, but only afterwards: so nobody takes a session up that is not yet stored."""
+        self._leaving = True
+        if self._working:
+            await self._idle.wait()
+        await self.shelf.leave()
+        self._left.set()
 
     def drain(self) -> None:
         """Let `run` return once everything that has arrived is answered."""
@@ -107,11 +118,7 @@ class Door:
         self._answering.start_soon(self._answer, message, time.monotonic())
 
     async def _answer(self, message: Inbound, arrived: float) -> None:
-        self._inside += 1
-        try:
-            answer, outputs = await self._answered(message, arrived)
-        finally:
-            self._inside -= 1
+        answer, outputs = await self._answered(message, arrived)
         if message.reply:
             try:
                 await self._bus.publish(message.reply, frame.encode(answer, outputs))
@@ -122,15 +129,30 @@ class Door:
         self, message: Inbound, arrived: float
     ) -> tuple[SessionAnswer, Mapping[str, Tensor]]:
         try:
-            if self._inside > WAITING:
-                raise QueueFull(f"worker {self._worker} has {WAITING} calls of sessions in hand")
-            work, tensors = frame.decode(message.data, SessionWork)
-            self._watch.fitness.require()
-            return await self._work(work, tensors, arrived)
+            async with self._admitted():
+                work, tensors = frame.decode(message.data, SessionWork)
+                return await self._work(work, tensors, arrived)
         except Exception as error:  # this is a worker loop: whatever a call raises is answered
             known = records.as_error(error)
             answer = SessionAnswer(code=known.code, message=str(known), worker=self._worker)
             return answer, {}
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        """A place among the calls in hand; raises what keeps a call out."""
+        if self._leaving:
+            await self._left.wait()
+            raise NoWorker(f"worker {self._worker} drains")
+        if self._working >= WAITING:
+            raise QueueFull(f"worker {self._worker} has {WAITING} calls of sessions in hand")
+        self._watch.fitness.require()
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            if self._leaving and not self._working:
+                self._idle.set()
 
     async def _work(
         self, work: SessionWork, tensors: Mapping[str, Tensor], arrived: float
@@ -142,7 +164,8 @@ class Door:
             if call.restore:
                 await self.shelf.restore(held)
             _require_place(held, call)
-            made = await self._step(held, call, tensors) if tensors else Stepped({})
+            steps = bool(tensors) or call.steps is not None
+            made = await self._step(held, call, tensors) if steps else Stepped({})
             if call.end:
                 await self.shelf.end(held)
             elif call.snapshot:
@@ -204,7 +227,7 @@ def _extent(
         steps = call.steps
     if steps is None:
         if known is None:
-            raise InvalidTensor("events alone do not say how many steps the call has: give `steps`")
+            raise InvalidTensor("events do not say how many steps the call has: give `steps`")
         steps = streaming.steps_of(base.network)
     elif call.steps not in (None, steps):
         raise InvalidTensor(f"the call has {call.steps} steps, its tensors {steps}")

@@ -4,6 +4,7 @@ async with Client("127.0.0.1:8001") as client:
     outputs = await client.infer("digits", {"x": images})
 """
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Literal, Self
 from shared.client import arrays
 from shared.client.channel import Channel
 from shared.client.jobs import Jobs, raise_for
+from shared.client.sessions import Session
 from shared.contracts import wire
 from shared.contracts.v1.jobs import ImportBody
 from shared.contracts.v1.models import ModelManifest, PortSignature, Route
@@ -105,6 +107,32 @@ class Client(Jobs):
             timeout=seconds,
         )
         return arrays.outputs(response)
+
+    def session(
+        self,
+        model: str,
+        name: str | None = None,
+        *,
+        version: str = "",
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> Session:
+        """A stream through a spiking network whose neurons stay as they are between two calls.
+
+        Args:
+            name: of the session, known to this tenant alone; None: a new one.
+            version: a variant; empty is the default one.
+            ttl: [s] without a call after which it ends; None: the gateway's choice.
+            timeout: [s] of every call; None: the client's.
+        """
+        return Session(
+            self._channel,
+            model,
+            name or uuid.uuid4().hex,
+            version=version,
+            ttl=ttl,
+            timeout=self._timeout if timeout is None else timeout,
+        )
 
     async def live(self) -> bool:
         """Whether the gateway's process answers."""

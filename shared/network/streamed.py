@@ -22,7 +22,8 @@ def extent(tensors: Mapping[str, Tensor], spikes: tuple[str, ...]) -> tuple[int,
 
 
 def inputs(way: Opened, tensors: Mapping[str, Tensor], *, at: int) -> dict[str, Tensor]:
-    """The network's own inputs, those that came as events spread out.
+    """The network's own inputs: those that came as events spread out, spikes that did not come as
+    silence.
 
     Args:
         at: step of the stream where the call begins.
@@ -35,8 +36,9 @@ def inputs(way: Opened, tensors: Mapping[str, Tensor], *, at: int) -> dict[str, 
         own = name.removesuffix(EVENTS)
         if own not in way.spikes or own in found:
             raise ValueError(f"events are taken once, for {', '.join(way.spikes)}; got {name!r}")
-        shape = tuple(size or 0 for size in way.first.inputs[own].shape)
-        found[own] = dense(spread(name, tensors[name], shape, at=at))
+        found[own] = dense(spread(name, tensors[name], _shape(way, own), at=at))
+    for own in set(way.spikes) - found.keys():  # silence
+        found[own] = dense(np.zeros(_shape(way, own), np.float32))
     for name, tensor in found.items():
         _require_sound(name, tensor, spikes=name in way.spikes)
     return found
@@ -76,6 +78,10 @@ def events(spikes: Array, *, at: int) -> I32:
     """
     step, row, neuron = np.nonzero(spikes.swapaxes(0, 1))
     return np.stack([row, step + at, neuron], axis=1).astype(np.int32)
+
+
+def _shape(way: Opened, name: str) -> tuple[int, ...]:
+    return tuple(size or 0 for size in way.first.inputs[name].shape)
 
 
 def _require_sound(name: str, tensor: Tensor, *, spikes: bool) -> None:

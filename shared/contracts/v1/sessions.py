@@ -22,14 +22,15 @@ class SessionCall(Message):
     """One step of a stream: tensors by input name ride along, (rows, steps, neurons) or as events.
 
     Events of an input `x` are a tensor `x.events` (events, 3) i32 or i64: row, step of the session,
-    neuron, ordered by step; the call covers the `steps` from where the session is. A call without
-    tensors only starts, restores, snapshots or ends.
+    neuron, ordered by step; the call covers the `steps` from where the session is. Spikes that do
+    not come are silence. A call with neither tensors nor `steps` only starts, restores, snapshots
+    or ends.
     """
 
     type: Literal["sessions.call.v1"] = "sessions.call.v1"
     start: SessionStart | None = None
     at: int | None = Field(default=None, ge=0)  # steps done before it; refused if that is not so
-    steps: int | None = Field(default=None, ge=1)  # needed with events alone
+    steps: int | None = Field(default=None, ge=1)  # needed where tensors do not tell
     rows: int = Field(default=1, ge=1, le=16_384)  # of events, where the session begins with them
     restore: bool = False  # first go back to the last snapshot
     snapshot: bool = False  # afterwards store a snapshot before the answer
