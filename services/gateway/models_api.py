@@ -23,6 +23,7 @@ EXTENSIONS = (
     "model_repository",
     "model_configuration",
     "schedule_policy",
+    "sequence",
     "statistics",
     "parameters",
 )

@@ -1,14 +1,14 @@
 """The client's side of a session: a stream through a spiking network that goes on between calls."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 from shared.client import arrays
 from shared.client.channel import Channel
 from shared.contracts import wire
-from shared.contracts.errors import SuiteError
+from shared.contracts.errors import SessionOutOfStep, SuiteError
 from shared.contracts.wire import inference
 from shared.tensors.dtypes import Array
 
@@ -85,6 +85,35 @@ class Session:
         values |= {} if at is None else {"at": at}
         return arrays.outputs(await self._call(inputs, outputs, values))
 
+    async def feed(
+        self, inputs: Mapping[str, Array], *, chunk: int, outputs: Iterable[str] = ()
+    ) -> AsyncIterator[dict[str, Array]]:
+        """Send long trains in calls of at most `chunk` steps; yields what each makes, once.
+
+        What a lost worker had not stored is sent again.
+
+        Args:
+            inputs: by name; (rows, steps, neurons), all of as many steps.
+
+        Raises:
+            SessionOutOfStep: steps are lost from before these trains.
+        """
+        begin = told = self.steps
+        end = begin + min(array.shape[1] for array in inputs.values())
+        while told < end:
+            at = self.steps
+            part = slice(at - begin, min(at + chunk, end) - begin)
+            sent = {name: array[:, part] for name, array in inputs.items()}
+            try:
+                made = await self.step(sent, at=at, outputs=outputs)
+            except SessionOutOfStep:
+                if await self.join() < begin:
+                    raise
+                continue
+            if self.steps > told:
+                told = self.steps
+                yield made
+
     async def snapshot(self) -> int:
         """Store a snapshot now; returns the steps in it."""
         await self._call({}, (), {"snapshot": True})
@@ -93,6 +122,11 @@ class Session:
     async def restore(self) -> int:
         """Go back to the last snapshot; returns the steps in it."""
         await self._call({}, (), {"restore": True})
+        return self.steps
+
+    async def join(self) -> int:
+        """Look where a session is that lives; returns the steps that are done."""
+        await self._call({}, (), {})
         return self.steps
 
     async def end(self) -> None:

@@ -190,6 +190,29 @@ async def test_snapshot_and_restore_through_a_session() -> None:
     np.testing.assert_array_equal(once["v"], again["v"])
 
 
+async def test_fed_train_comes_back_whole_and_once_though_steps_are_lost() -> None:
+    async with town() as town_, town_.session() as session:
+        made = []
+        async for part in session.feed({"x": X}, chunk=9):
+            if not made:
+                await session.snapshot()
+            if len(made) == 2:  # as after a lost worker: all since the snapshot is gone
+                await town_.session().restore()
+            made.append(part["train"])
+
+    assert [each.shape[1] for each in made] == [9, 9, 9, 9, 4]
+    np.testing.assert_array_equal(np.concatenate(made, axis=1), WHOLE)
+
+
+async def test_steps_lost_from_before_a_train_are_told() -> None:
+    async with town() as town_, town_.session() as session:
+        await session.step({"x": PARTS[0]})
+        await town_.session().restore()
+
+        with pytest.raises(SessionOutOfStep, match="at step 0, the call begins at 7"):
+            _ = [part async for part in session.feed({"x": PARTS[1]}, chunk=9)]
+
+
 async def test_call_at_another_step_is_refused() -> None:
     async with town() as town_, town_.session() as session:
         await session.step({"x": PARTS[0]})
