@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.contracts import packed
 from shared.contracts.errors import InvalidTensor, SuiteError
-from shared.network import shapes
+from shared.network import shapes, streamed, streaming
 from shared.network.graph import Network
 from shared.tensors.dtypes import Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType
@@ -79,6 +79,7 @@ class Signature:
     inlets: Mapping[str, Inlet]
     outputs: tuple[str, ...]
     joins: bool
+    spikes: tuple[str, ...] = ()  # inputs whose values are 0 or 1
     forms: dict[tuple[object, ...], Form] = field(default_factory=dict)  # of the calls seen
 
 
@@ -110,15 +111,15 @@ def signature(network: Network) -> Signature:
         InvalidTensor: an input is not dense, or has no dimension; the lane cannot feed it.
     """
     inlets = {name: _inlet(name, kind) for name, kind in network.inputs.items()}
-    return Signature(inlets, tuple(network.outputs), _joins(network))
+    return Signature(inlets, tuple(network.outputs), _joins(network), streaming.spikes(network))
 
 
 def read(known: Signature, call: packed.Call, body: memoryview) -> tuple[dict[str, Array], int]:
     """The input arrays of a call (views of `body`) and its rows.
 
     Raises:
-        InvalidTensor: an input is missing, unknown, of another type or size; the inputs disagree
-            about the rows; or an unknown output is asked for.
+        InvalidTensor: an input is missing, unknown, of another type or size, or no spikes where it
+            must be; the inputs disagree about the rows; or an unknown output is asked for.
     """
     key = (call.inputs, call.outputs, len(body))
     form = known.forms.get(key)
@@ -133,7 +134,16 @@ def read(known: Signature, call: packed.Call, body: memoryview) -> tuple[dict[st
         )
         for place in form.places
     }
+    for name in known.spikes:
+        _require_spikes(name, arrays[name])
     return arrays, form.rows
+
+
+def _require_spikes(name: str, array: Array) -> None:
+    try:
+        streamed.require_spikes(name, array)
+    except ValueError as error:
+        raise InvalidTensor(str(error)) from None
 
 
 def _form(known: Signature, call: packed.Call, size: int) -> Form:

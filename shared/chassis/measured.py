@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.contracts.errors import NonFiniteInput
 from shared.contracts.v1.jobs import StepTime
-from shared.network import shapes
+from shared.network import shapes, streamed, streaming
 from shared.network.execute import Loaded
 from shared.operators.spec import Attributes, Backend, OperatorSpec, Tensors
 from shared.tensors.layouts import Layout, Tensor
@@ -72,11 +72,14 @@ def network(
         strict: refuse NaN and infinity.
 
     Raises:
-        ValueError: the inputs do not fit the network.
+        ValueError: the inputs do not fit the network, or a spike is neither 0 nor 1.
         NonFiniteInput: see `require_finite`.
     """
     if strict:
         require_finite(tensors)
+    for name in streaming.spikes(loaded.network):
+        if name in tensors:
+            streamed.require_spikes(name, tensors[name].values)
     outputs: Tensors = {}
 
     def call() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.network.streaming import Opened
 from shared.tensors.dtypes import F32, I32, Array, Dtype
@@ -84,12 +85,26 @@ def _shape(way: Opened, name: str) -> tuple[int, ...]:
     return tuple(size or 0 for size in way.first.inputs[name].shape)
 
 
+def require_spikes(name: str, values: Array) -> None:
+    """Look at every value of an input that is spikes.
+
+    Raises:
+        ValueError: one is neither 0 nor 1; names it and its place.
+    """
+    _require(name, values, (values == 0) | (values == 1), "a spike is 0 or 1")
+
+
 def _require_sound(name: str, tensor: Tensor, *, spikes: bool) -> None:
     if tensor.layout is not Layout.DENSE or tensor.dtype is not Dtype.F32:
         return  # the network itself says what it takes
     values = tensor.values.view(np.float32)
-    sound = (values == 0) | (values == 1) if spikes else np.isfinite(values)
+    if spikes:
+        require_spikes(name, values)
+    else:
+        _require(name, values, np.isfinite(values), "it must be finite")
+
+
+def _require(name: str, values: Array, sound: npt.NDArray[np.bool_], wanted: str) -> None:
     if not sound.all():
         place = tuple(int(i) for i in np.argwhere(~sound)[0])
-        wanted = "a spike is 0 or 1" if spikes else "it must be finite"
         raise ValueError(f"input {name!r} is {values[place]} at {place}; {wanted}")

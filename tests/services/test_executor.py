@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from shared.bus.memory import MemoryBroker
+from shared.chassis import measured
 from shared.contracts.errors import (
     BlobMissing,
     InvalidTensor,
@@ -16,7 +17,10 @@ from shared.contracts.errors import (
     UnsupportedOperator,
 )
 from shared.contracts.v1.jobs import Body, InferBody, JobSubmitted, OperatorBody
+from shared.network import execute
+from shared.operators.reference import ReferenceBackend
 from shared.tensors import layouts
+from tests.network.test_streaming import STEPS, spiking, trains
 from tests.services.compute_house import X, opened, rows, scaling
 
 
@@ -170,3 +174,12 @@ async def test_a_model_that_refuses_nan_names_the_first_one(memory: MemoryBroker
 
         with pytest.raises(NonFiniteInput, match=r"nan at \(1, 2\)"):
             await house.run(InferBody(model="scale"), {"x": layouts.dense(x)})
+
+
+def test_a_job_whose_spikes_are_none_is_refused_with_the_place() -> None:
+    x = trains(2, STEPS)
+    x[1, 0, 2] = -1
+    loaded = execute.load(spiking(), ReferenceBackend())
+
+    with pytest.raises(ValueError, match=r"'x' is -1\.0 at \(1, 0, 2\); a spike is 0 or 1"):
+        next(measured.network(loaded, {"x": layouts.dense(x)}, 1))

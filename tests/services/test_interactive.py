@@ -15,6 +15,7 @@ from shared.contracts.errors import InvalidTensor, NoWorker
 from shared.contracts.subjects import Bucket
 from shared.network import execute
 from shared.operators.reference import ReferenceBackend
+from tests.network.test_streaming import STEPS, spiking, trains
 from tests.services.compute_house import (
     POISON,
     call,
@@ -86,6 +87,15 @@ def test_an_input_given_twice_or_an_output_that_is_not_there_is_refused() -> Non
         batching.read(KNOWN, packed.Call("a" * 64, (head, head)), memoryview(bytes(24)))
     with pytest.raises(InvalidTensor, match="no output 'z'"):
         batching.read(KNOWN, packed.Call("a" * 64, (head,), ("z",)), memoryview(bytes(12)))
+
+
+def test_a_spike_that_is_neither_0_nor_1_is_refused_with_its_place() -> None:
+    x = trains(1, STEPS)
+    x[0, 3, 5] = 0.25
+    call_of_spikes = packed.Call("a" * 64, (packed.Head("x", "f32", x.shape),))
+
+    with pytest.raises(InvalidTensor, match=r"'x' is 0\.25 at \(0, 3, 5\); a spike is 0 or 1"):
+        batching.read(batching.signature(spiking()), call_of_spikes, memoryview(x.tobytes()))
 
 
 def test_calls_of_a_network_that_mixes_rows_are_never_joined() -> None:
