@@ -33,6 +33,14 @@ class Optimiser(StrEnum):
     SGD = "sgd"
 
 
+class Surrogate(StrEnum):
+    """What stands for the slope of a spike."""
+
+    FAST_SIGMOID = "fast_sigmoid"
+    ARCTAN = "arctan"
+    TRIANGLE = "triangle"
+
+
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Data = Annotated[
     Path,
@@ -58,6 +66,13 @@ Group = Annotated[
 Activations = Annotated[
     bool, typer.Option(help="Round what layers read to bytes, too; with --bits 8.")
 ]
+Slope = Annotated[
+    Surrogate | None, typer.Option("--surrogate", help="What stands for the slope of a spike.")
+]
+Steep = Annotated[float, typer.Option(help="Of the surrogate.")]
+Truncate = Annotated[
+    int, typer.Option(min=0, help="Steps that slopes go back through time; 0: all.")
+]
 Fresh = Annotated[bool, typer.Option(help="Start from new random weights.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the order of rows and of all that is random.")]
 Class = Annotated[str, typer.Option("--class", help="Class of workers that compute.")]
@@ -79,6 +94,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     bits: Bits = None,
     group: Group = None,
     activations: Activations = False,
+    surrogate: Slope = None,
+    steep: Steep = 4.0,
+    truncate: Truncate = 0,
     fresh: Fresh = False,
     seed: Seed = 0,
     worker_class: Class = "cpu",
@@ -101,6 +119,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             "optimiser": optimiser.value,
             "sparse": _sparse(sparse, sparsity, every),
             "rounding": _rounding(bits, group, activations=activations),
+            "slope": _slope(surrogate, steep, truncate),
             "fresh": fresh,
             "seed": seed,
             "worker_class": worker_class or None,
@@ -124,6 +143,13 @@ def _sparse(method: Sparse | None, sparsity: float, every: int) -> dict[str, obj
     if method is None:
         return None
     return {"method": method.value, "sparsity": sparsity, "every": every}
+
+
+def _slope(surrogate: Surrogate | None, steep: float, truncate: int) -> dict[str, object] | None:
+    if surrogate is None and not truncate:
+        return None
+    shape = surrogate or Surrogate.FAST_SIGMOID
+    return {"surrogate": shape.value, "steep": steep, "truncate": truncate}
 
 
 def _screen(record: "JobFinished") -> "RenderableType":

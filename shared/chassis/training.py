@@ -28,7 +28,7 @@ from shared.network import artifact
 from shared.network.graph import Network
 from shared.network.training import backward, loop, state
 from shared.network.training.loop import Rows
-from shared.network.training.plan import Adam, RoundingPlan, Sgd, SparsePlan, TrainPlan
+from shared.network.training.plan import Adam, RoundingPlan, Sgd, SlopePlan, SparsePlan, TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Backend
 from shared.tensors import container
@@ -139,6 +139,7 @@ def plan(body: TrainBody) -> TrainPlan:
     try:
         sparse = SparsePlan(**body.sparse.model_dump()) if body.sparse else None
         rounding = RoundingPlan(**body.rounding.model_dump()) if body.rounding else None
+        slope = SlopePlan(**body.slope.model_dump()) if body.slope else None
         return TrainPlan(
             loss=body.loss,
             optimiser=optimiser,
@@ -149,6 +150,7 @@ def plan(body: TrainBody) -> TrainPlan:
             seed=body.seed,
             sparse=sparse,
             rounding=rounding,
+            slope=slope,
         )
     except ValueError as error:
         raise InvalidMessage(f"body: {error}") from None

@@ -21,7 +21,7 @@ from shared.operators.spec import (
     Types,
 )
 from shared.spiking import layers, rates
-from shared.spiking.layers import SURROGATES, Layer
+from shared.spiking.layers import SURROGATES, Layer, Slope
 from shared.tensors import packing
 from shared.tensors.dtypes import F32, I32, U8, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
@@ -51,6 +51,16 @@ def layer_of(attributes: Attributes) -> Layer:
     whole = {"subtract": attributes["subtract"], "fraction": attributes["fraction"]}
     filters = {name: attributes[name] for name in FILTERS if name in attributes}
     return Layer(**given, **whole, **filters)  # type: ignore[arg-type]  # kinds by the spec
+
+
+def slope_of(attributes: Attributes) -> Slope:
+    """What an operator's attributes say of training.
+
+    Raises:
+        ValueError: it is no slope.
+    """
+    given = {name: attributes[name] for name in ("surrogate", "steep", "truncate")}
+    return Slope(**given)  # type: ignore[arg-type]  # kinds by the spec
 
 
 def lif_layer(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
@@ -87,8 +97,7 @@ def lif_layer_gradient(call: Backward) -> dict[str, Tensor]:
     if "spikes" in call.outer:
         outer = outer + call.outer["spikes"].values.view(np.float32)
     last = call.outer["v_next"].values.view(np.float32) if "v_next" in call.outer else None
-    surrogate, steep = str(call.attributes["surrogate"]), float(call.attributes["steep"])  # type: ignore[arg-type]  # kinds by the spec
-    local = layers.slopes(before, made, outer, layer, surrogate, steep, last)  # type: ignore[arg-type]  # one of the choices
+    local = layers.slopes(before, made, outer, layer, slope_of(call.attributes), last)
     (n, steps, k), m = call.inputs["spikes"].shape, local.shape[2]
     flat = local.reshape(n * steps, m)
     found: dict[str, F32] = {}
@@ -104,7 +113,7 @@ def lif_layer_gradient(call: Backward) -> dict[str, Tensor]:
 
 def lif_layer_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
     """spikes (n, steps, k), weight (m, k), bias (m,), v (n, m) give (n, steps, m) and (n, m)."""
-    layer_of(attributes)
+    layer_of(attributes), slope_of(attributes)
     n, steps, k = _train(inputs, "spikes")
     m, _ = dims.matrix(inputs, "weight")
     dims.require(inputs, "weight", (m, k), f"for spikes of {k} neurons")
@@ -235,6 +244,7 @@ _NEURON = (
     Attribute("fraction", int, 16, "binary places of the weights"),
     Attribute("surrogate", str, "fast_sigmoid", "for training", choices=tuple(SURROGATES)),
     Attribute("steep", float, 4.0, "of the surrogate"),
+    Attribute("truncate", int, 0, "steps that slopes go back through time at most; 0: all"),
 )
 
 LIF_LAYER = OperatorSpec(

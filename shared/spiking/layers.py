@@ -140,14 +140,30 @@ def _filtered(arrived: F32, current: F32, layer: Layer) -> tuple[F32, F32]:
     return driven, np.float32(layer.synapse) * current + arrived
 
 
-def slopes(  # noqa: PLR0913 - what one layer made, and what came back
-    before: F32,
-    spikes: U8,
-    outer: F32,
-    layer: Layer,
-    surrogate: Surrogate,
-    steep: float,
-    last: F32 | None = None,
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """What stands for the slope of a spike, and how far back in time it goes."""
+
+    surrogate: Surrogate = "fast_sigmoid"
+    steep: float = 4.0
+    truncate: int = 0  # steps of a stretch, beyond whose beginning nothing passes; 0: all
+
+    def __post_init__(self) -> None:
+        """Refuse what is no slope.
+
+        Raises:
+            ValueError: names the value and what it may be.
+        """
+        if self.surrogate not in SURROGATES:
+            raise ValueError(f"surrogates are {', '.join(SURROGATES)}; got {self.surrogate!r}")
+        if not (isfinite(self.steep) and self.steep > 0):
+            raise ValueError(f"steep is positive and finite, got {self.steep}")
+        if self.truncate < 0:
+            raise ValueError(f"truncate is a number of steps or 0, got {self.truncate}")
+
+
+def slopes(
+    before: F32, spikes: U8, outer: F32, layer: Layer, slope: Slope, last: F32 | None = None
 ) -> F32:
     """Back through time: the gradient of what arrives, from that of the spikes.
 
@@ -157,16 +173,17 @@ def slopes(  # noqa: PLR0913 - what one layer made, and what came back
         before: (n, steps, m) potentials before the reset.
         spikes: (n, steps, m).
         outer: (n, steps, m) float32, gradient of the spikes.
-        surrogate: whose slope stands for the step's.
-        steep: of the surrogate.
+        slope: that stands for the step's. Truncated, time is cut into stretches from its beginning.
         last: (n, m) float32, gradient of the potentials after the last step.
 
     Returns:
         (n, steps, m) float32, with respect to S_t / 2**fraction.
 
-    Source: Neftci, Mostafa & Zenke 2019, "Surrogate Gradient Learning in Spiking Neural Networks".
+    Sources: Neftci, Mostafa & Zenke 2019, "Surrogate Gradient Learning in Spiking Neural Networks";
+    stretches: Williams & Peng 1990, "An Efficient Gradient-Based Algorithm for On-Line Training".
     """
-    local = outer * SURROGATES[surrogate](before - np.float32(layer.threshold), np.float32(steep))
+    shape = SURROGATES[slope.surrogate]
+    local = outer * shape(before - np.float32(layer.threshold), np.float32(slope.steep))
     held: F32 = np.ones_like(local) if layer.subtract else (1 - spikes).astype(np.float32)
     found = np.empty_like(local)
     later: F32 = np.zeros_like(local[:, 0]) if last is None else last  # of v after the step
@@ -176,9 +193,11 @@ def slopes(  # noqa: PLR0913 - what one layer made, and what came back
         later = of_u * np.float32(layer.decay)
         if layer.synapse is None:
             found[:, step] = of_u
-            continue
-        found[:, step] = np.float32(layer.direct) * of_u + current
-        current = np.float32(layer.couple) * of_u + np.float32(layer.synapse) * current
+        else:
+            found[:, step] = np.float32(layer.direct) * of_u + current
+            current = np.float32(layer.couple) * of_u + np.float32(layer.synapse) * current
+        if slope.truncate and step % slope.truncate == 0:
+            later, current = np.zeros_like(later), np.zeros_like(current)
     return found
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.spiking import layers, rates
-from shared.spiking.layers import SURROGATES, Layer, Surrogate
+from shared.spiking.layers import SURROGATES, Layer, Slope, Surrogate
 from shared.tensors.dtypes import F32, I32
 
 ONE = 1 << 16  # the code of 1 at 16 binary places
@@ -111,7 +111,7 @@ def test_slopes_pass_through_synapses() -> None:
     last = np.ones((1, 1), np.float32)
 
     found = layers.slopes(
-        made.before, made.spikes, np.zeros((1, 2, 1), np.float32), layer, "arctan", 1.0, last
+        made.before, made.spikes, np.zeros((1, 2, 1), np.float32), layer, Slope("arctan", 1.0), last
     )
 
     np.testing.assert_allclose(found.ravel(), [0.9 * 0.2 + 0.3, 0.2], rtol=1e-6)
@@ -127,7 +127,7 @@ def test_slopes_are_the_sum_over_every_later_spike(surrogate: Surrogate, subtrac
     outer, last = rng.standard_normal(before.shape), rng.standard_normal((2, 3))
 
     found = layers.slopes(
-        before, spikes, outer.astype("<f4"), layer, surrogate, 3.0, last.astype("<f4")
+        before, spikes, outer.astype("<f4"), layer, Slope(surrogate, 3.0), last.astype("<f4")
     )
 
     local = outer * SURROGATES[surrogate](before - np.float32(0.7), np.float32(3.0))
@@ -138,6 +138,43 @@ def test_slopes_are_the_sum_over_every_later_spike(surrogate: Surrogate, subtrac
             wanted += way * local[:, later]
             way = way * passed[:, later] * (0.8 if later < 8 else 1.0)
         np.testing.assert_allclose(found[:, step], wanted + way * last, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("synapse", [None, 0.6])
+def test_truncated_slopes_are_those_of_every_stretch_by_itself(synapse: float | None) -> None:
+    rng = np.random.default_rng(5)
+    layer = Layer(decay=0.8, threshold=0.7, synapse=synapse, couple=0.4, direct=0.3)
+    total = (rng.uniform(-0.2, 1.2, (2, 10, 3)) * ONE).astype(np.int32)
+    made = layers.run(total, rest(2, 3), layer)
+    outer = rng.standard_normal(total.shape).astype(np.float32)
+    last = rng.standard_normal((2, 3)).astype(np.float32)
+
+    found = layers.slopes(made.before, made.spikes, outer, layer, Slope(truncate=4), last)
+
+    stretches = [slice(0, 4), slice(4, 8), slice(8, 10)]
+    for stretch in stretches:
+        alone = layers.slopes(
+            made.before[:, stretch],
+            made.spikes[:, stretch],
+            outer[:, stretch],
+            layer,
+            Slope(),
+            last if stretch is stretches[-1] else None,
+        )
+        np.testing.assert_array_equal(found[:, stretch], alone)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"surrogate": "step"}, "fast_sigmoid, arctan, triangle; got 'step'"),
+        ({"steep": 0.0}, r"steep is positive and finite, got 0\.0"),
+        ({"truncate": -1}, "number of steps or 0, got -1"),
+    ],
+)
+def test_what_is_no_slope_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Slope(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", SURROGATES)

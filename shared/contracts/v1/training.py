@@ -32,6 +32,14 @@ class Rounding(Value):
     activations: bool = False  # what layers read becomes bytes, too; for 8 bits without group
 
 
+class Surrogate(Value):
+    """What stands for the slope of a spike, and how far back in time it goes."""
+
+    surrogate: Literal["fast_sigmoid", "arctan", "triangle"] = "fast_sigmoid"
+    steep: float = Field(default=4.0, gt=0.0)
+    truncate: int = Field(default=0, ge=0)  # steps; 0: to the beginning of every call
+
+
 class Training(Value):
     """An optimiser and its settings; the order of the rows follows from the seed."""
 
@@ -46,3 +54,4 @@ class Training(Value):
     seed: int = Field(default=0, ge=0, lt=2**63)
     sparse: SparseTraining | None = None
     rounding: Rounding | None = None
+    slope: Surrogate | None = None  # of spikes; None: what the network says

@@ -5,7 +5,7 @@ taken up again from a stored state.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,10 +18,12 @@ from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
 from shared.sparse import triplets
+from shared.spiking.layers import Slope
 from shared.tensors.dtypes import F32, Array, Dtype
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 
-PRODUCTS = {"gemm_f32", "lif_layer", "cuba_layer", *(f"spmm_{layout}" for layout in SPARSE)}
+SPIKING = ("lif_layer", "cuba_layer")
+PRODUCTS = {"gemm_f32", *SPIKING, *(f"spmm_{layout}" for layout in SPARSE)}
 TRAINED_PORTS = ("weight", "bias")
 
 
@@ -56,19 +58,18 @@ def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainSta
     """The state before the first step.
 
     Args:
-        network: with one input that has an open batch, and one output.
+        network: with one input that has an open batch; the loss reads its first output.
         fresh: first draw what is trained anew (He et al. 2015: normal, variance 2 / inputs; zero
             bias). A sparse weight keeps its pattern.
 
     Raises:
-        ValueError: nothing to train or to round, or more than one input or output.
+        ValueError: nothing to train or to round, more than one input, or a slope without spikes.
     """
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
-        raise ValueError(
-            f"training takes one input and one output, not {sorted(network.inputs)} and "
-            f"{list(network.outputs)}"
-        )
+    if len(network.inputs) != 1:
+        raise ValueError(f"training takes one input, not {sorted(network.inputs)}")
     begun = _drawn(network, plan.seed) if fresh else network
+    if plan.slope is not None:
+        begun = _with_slope(begun, plan.slope)
     if plan.sparse is not None:
         begun = regrow.sparsified(begun, plan.sparse, seed=plan.seed)
     names = trained(begun)
@@ -231,6 +232,19 @@ def _drawn(network: Network, seed: int) -> Network:
     for step in network.steps:
         weights |= _redrawn(step, network, rng)
     return replace(network, weights=weights)
+
+
+def _with_slope(network: Network, slope: Slope) -> Network:
+    """The network whose spikes have another slope in training."""
+    if not any(step.operator in SPIKING for step in network.steps):
+        raise ValueError("a surrogate slope is for spikes, and no step of the network makes any")
+    told = [
+        replace(step, attributes={**step.attributes, **asdict(slope)})
+        if step.operator in SPIKING
+        else step
+        for step in network.steps
+    ]
+    return replace(network, steps=tuple(told))
 
 
 def _redrawn(step: Step, network: Network, rng: np.random.Generator) -> dict[str, Tensor]:

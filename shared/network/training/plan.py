@@ -5,11 +5,13 @@ from math import cos, pi
 from typing import Literal
 
 from shared.quantization import scheme
+from shared.spiking.layers import Slope
 
 MAX_STEPS = 10_000_000
 Loss = Literal["cross_entropy", "mse"]
 Method = Literal["static", "set", "rigl", "dsr", "gradual"]
 Shares = Literal["uniform", "er", "erk"]
+SlopePlan = Slope
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class TrainPlan:
     seed: int = 0
     sparse: SparsePlan | None = None
     rounding: RoundingPlan | None = None
+    slope: SlopePlan | None = None  # of spikes; None: what their layers say
 
     def __post_init__(self) -> None:
         if not self.rate > 0:

@@ -23,7 +23,7 @@ class Scored:
 
 
 def forward(network: Network, x: Array, wanted: Array, loss: Loss, run: Run) -> Scored:
-    """Run a network with one input and one output, and hold it against what was wanted.
+    """Run a network with one input, and hold its first output against what was wanted.
 
     Args:
         x: (n, ...) rows of its input.
@@ -45,7 +45,7 @@ def forward(network: Network, x: Array, wanted: Array, loss: Loss, run: Run) -> 
 
 def _read(network: Network, loss: Loss) -> tuple[Network, str]:
     """The steps that the loss needs, and the value it reads: scores come before a softmax."""
-    (output,) = network.outputs
+    output = network.outputs[0]
     last = next((step for step in network.steps if output in step.outputs.values()), None)
     if loss != "cross_entropy" or last is None or last.operator != "softmax":
         return network, output

@@ -1,0 +1,70 @@
+"""Training goes through spikes by slopes that stand for theirs; the loss reads the first output."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.network import execute
+from shared.network.graph import Network
+from shared.network.training import loop
+from shared.network.training.loop import Rows
+from shared.network.training.plan import SlopePlan, TrainPlan
+from shared.operators.reference import ReferenceBackend
+from shared.spiking.layers import SURROGATES, Slope, Surrogate
+from shared.tensors.layouts import dense
+from tests.network import learning, networks
+from tests.network.test_streaming import INPUTS, OUTPUTS, STEPS, spiking
+
+COUNT = 240
+PLAN = TrainPlan(rate=0.02, epochs=6, batch=24)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """Trains whose label says which part of the inputs is the busiest."""
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, OUTPUTS, COUNT)
+    rate = np.full((COUNT, 1, INPUTS), 0.08)
+    for row, label in enumerate(labels):
+        rate[row, 0, label * 3 : label * 3 + 3] = 0.5
+    return Rows((rng.random((COUNT, STEPS, INPUTS)) < rate).astype(np.float32), labels)
+
+
+def scored() -> Network:
+    """Its first output is the rate of every class."""
+    return replace(spiking(), outputs=("rate", "train", "v"))
+
+
+def accuracy(network: Network, rows: Rows) -> float:
+    rate = execute.load(network, ReferenceBackend()).run({"x": dense(rows.x)})["rate"].values
+    return float((rate.argmax(axis=1) == rows.y).mean())
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_spikes_learn_by_every_surrogate(surrogate: Surrogate, rows: Rows) -> None:
+    plan = replace(PLAN, slope=SlopePlan(surrogate, 2.0))
+
+    found = learning.go_on(loop.start(scored(), plan), plan, rows)
+
+    assert accuracy(loop.result(found, plan), rows) > 0.9 > accuracy(scored(), rows) + 0.2
+
+
+def test_slopes_cut_into_stretches_learn_otherwise_and_learn(rows: Rows) -> None:
+    cut, whole = (replace(PLAN, slope=Slope(truncate=steps)) for steps in (10, 0))
+
+    ends = [learning.go_on(loop.start(scored(), plan), plan, rows) for plan in (cut, whole)]
+
+    assert accuracy(ends[0].network, rows) > 0.9
+    assert not np.array_equal(*(end.network.weights["w1"].values for end in ends))
+
+
+def test_network_keeps_all_of_its_outputs_when_one_is_trained(rows: Rows) -> None:
+    found = learning.go_on(loop.start(scored(), PLAN), PLAN, rows, stop=1)
+
+    assert loop.result(found, PLAN).outputs == ("rate", "train", "v")
+
+
+def test_slope_for_a_network_without_spikes_is_refused() -> None:
+    with pytest.raises(ValueError, match="no step of the network makes any"):
+        loop.start(networks.mlp((4, 3), ("dense",)), replace(PLAN, slope=Slope()))
