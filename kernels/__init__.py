@@ -21,6 +21,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "cuba_layer",
         "lif_layer",
         "lif_step",
+        "plastic_layer",
         "rate_encode",
         "spike_pack",
         "spike_rate",

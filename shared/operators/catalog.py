@@ -15,6 +15,7 @@ from shared.operators.elementwise import (
 )
 from shared.operators.int4 import GEMM_I4
 from shared.operators.int_group import GEMM_INT
+from shared.operators.plastic import PLASTIC_LAYER
 from shared.operators.quantized import GEMM_I8
 from shared.operators.reductions import REDUCE_MAX, REDUCE_MEAN, REDUCE_SUM
 from shared.operators.shape import RESHAPE, TRANSPOSE
@@ -62,6 +63,7 @@ CATALOG: tuple[OperatorSpec, ...] = (
     SPIKE_RATE,
     SPIKE_PACK,
     SPIKE_UNPACK,
+    PLASTIC_LAYER,
     RELU,
     SIGMOID,
     TANH,

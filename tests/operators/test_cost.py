@@ -82,6 +82,14 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         320,
         192,
     ),
+    # 5 steps, 4 neurons of 3 inputs: 5·4·(4·3 + 10); words 4·5 twice, 4·12 and again, 4·(4·3 + 3)
+    (
+        "plastic_layer",
+        {"spikes": TensorType(Layout.SPIKE_BITS, F32, (1, 5, 3)), "weight": dense(4, 3)},
+        {"decay": 0.5},
+        440,
+        196,
+    ),
     # 2·2·5·3 operations; 4·6 bytes of x, a word of 4 in each of 2·5 steps
     ("rate_encode", {"x": dense(2, 3)}, {"steps": 5}, 60, 64),
     ("spike_pack", {"x": dense(2, 5, 3)}, {}, 30, 160),

@@ -21,7 +21,7 @@ MASK = np.uint32((1 << 24) - 1)
 
 
 @kernel
-def _listed(words: Any, first: int, count: int, found: Any) -> int:
+def listed(words: Any, first: int, count: int, found: Any) -> int:
     """The numbers of the bits that are set in `count` words, and how many there are."""
     size = 0
     for word in range(count):
@@ -35,7 +35,7 @@ def _listed(words: Any, first: int, count: int, found: Any) -> int:
 
 
 @kernel
-def _added(codes: Any, active: Any, size: int, total: Any) -> None:
+def added(codes: Any, active: Any, size: int, total: Any) -> None:
     """Columns of codes added to the sums."""
     m, at = total.size, 0
     while size - at >= 4:
@@ -54,7 +54,7 @@ def _added(codes: Any, active: Any, size: int, total: Any) -> None:
 
 
 @kernel
-def _packed(flags: Any, words: Any, first: int, count: int) -> None:
+def packed(flags: Any, words: Any, first: int, count: int) -> None:
     """Bits of flags, eight to a byte of `flags`, as words."""
     for word in range(count):
         made = np.uint64(0)
@@ -104,10 +104,10 @@ def layer(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
         potential, current = v[row * m : row * m + m], i[row * m : row * m + m]
         for step in range(steps):
             total[:] = bias
-            size = _listed(words, (row * steps + step) * width, width, active)
-            _added(codes, active, size, total)
+            size = listed(words, (row * steps + step) * width, width, active)
+            added(codes, active, size, total)
             _stepped(total, unit, potential, current, neuron, flags)
-            _packed(eights, fired, (row * steps + step) * made, made)
+            packed(eights, fired, (row * steps + step) * made, made)
 
 
 @shared
@@ -135,7 +135,7 @@ def membranes(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> Non
         for step in range(steps):
             at = (row * steps + step) * m
             _stepped(totals[at : at + m], unit, potential, current, neuron, flags)
-            _packed(eights, fired, (row * steps + step) * made, made)
+            packed(eights, fired, (row * steps + step) * made, made)
 
 
 @shared
@@ -185,7 +185,7 @@ def evenly(x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
             for i in range(k):
                 reached[i] = (reached[i] + share[i]) & MASK
                 flags[i] = reached[i] < share[i]
-            _packed(eights, words, (row * steps + step) * made, made)
+            packed(eights, words, (row * steps + step) * made, made)
 
 
 @kernel
@@ -202,7 +202,7 @@ def counted(words: Any, steps: int, k: int, share: Any, y: Any) -> None:
     for row in range(y.size // max(k, 1)):
         count[:] = 0
         for step in range(steps):
-            for at in range(_listed(words, (row * steps + step) * width, width, active)):
+            for at in range(listed(words, (row * steps + step) * width, width, active)):
                 count[active[at]] += 1
         for i in range(k):
             y[row * k + i] = np.float32(count[i]) * share

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from services.cpu_worker.spiking import events
+from services.cpu_worker.spiking import events, learning
 from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
-from shared.spiking import layers, rates
+from shared.spiking import layers, plastic, rates
 from shared.spiking.layers import Layer
+from shared.spiking.plastic import Competition, Rule, State
 from shared.tensors import packing
 from shared.tensors.dtypes import F32, U8, U32
 
@@ -33,6 +34,7 @@ def verify(threads: int) -> None:
         Layer(0.9, threshold=0.5, synapse=0.75, couple=0.5, direct=0.25),
     ):
         _layer(rng, spikes, words, layer, threads)
+    _learning(rng, spikes, words)
 
 
 def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threads: int) -> None:
@@ -54,6 +56,20 @@ def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threa
             right = np.array_equal(fired, packing.join_spikes(wanted.spikes))
             right = right and np.array_equal(run.v, wanted.v) and np.array_equal(run.i, wanted.i)
             _require(right, "lif_layer")
+
+
+def _learning(rng: np.random.Generator, spikes: U8, words: U32) -> None:
+    """A layer that competes and learns."""
+    weight: F32 = rng.random((OUTPUTS, INPUTS), dtype=np.float32)
+    none, nothing = np.zeros(OUTPUTS, np.float32), np.zeros(INPUTS, np.float32)
+    state = State(weight, none, none, nothing, none)
+    rule = Rule(a_plus=0.1, a_minus=0.05, decay_pre=0.9, decay_post=0.8, offset=0.2)
+    given = (state, None, Layer(0.9, threshold=0.5), rule, Competition(0.1, 0.9, 0.5, alone=True))
+    fired, after = plastic.run(spikes[0], *given)
+    made, found = learning.run(words[0], *given)
+    right = np.array_equal(made, packing.join_spikes(fired))
+    right = right and all(map(np.array_equal, found, after))
+    _require(right, "plastic_layer")
 
 
 def _require(right: bool, name: str) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Held, Plain
-from shared.operators import spiking_layers
+from shared.operators import plastic, spiking_layers
 from shared.operators.spec import Attributes
 from shared.spiking import rates
 from shared.tensors.dtypes import F32, U32, Array, Dtype
-from shared.tensors.layouts import Layout, Tensor
+from shared.tensors.layouts import Layout, Tensor, dense
 
 if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are any
     from services.cpu_worker.spiking.running import Synapses
@@ -105,9 +105,23 @@ def _bits(words: U32, shape: tuple[int, int, int]) -> Tensor:
     return Tensor(Layout.SPIKE_BITS, Dtype.F32, shape, {"words": words})
 
 
+def plastic_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
+    """Work proportional to the spikes that come and go."""
+    from services.cpu_worker.spiking import learning
+
+    layer, rule, rivals = plastic.parts_of(attributes)
+    given = {port: dense(held.array(value)) for port, value in inputs.items() if port != "spikes"}
+    (words,) = _words(inputs["spikes"])
+    start, bias = plastic.start(given, layer), plastic.bias_of(given, layer)
+    fired, after = learning.run(words, start, bias, layer, rule, rivals)
+    _, steps, _ = _shape(inputs["spikes"])
+    return {**plastic.results(_bits(fired[np.newaxis], (1, steps, len(after.v))), after)}
+
+
 OPERATORS = {
     "lif_layer": lif_layer,
     "cuba_layer": lif_layer,
+    "plastic_layer": plastic_layer,
     "rate_encode": rate_encode,
     "spike_rate": spike_rate,
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pyopencl as cl
 
 from services.gpu_worker.launch.call import Call
-from shared.operators import spiking_layers
+from shared.operators import plastic, spiking_layers
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
@@ -28,6 +28,28 @@ def cuba_layer(call: Call) -> None:
     carried = (call.buffer("v"), call.buffer("i"))
     made = (call.output("spikes", WORDS), call.output("v_next"), call.output("i_next"))
     _kernel(call, "cuba_layer")(*sizes, *neuron, *filters, *arriving, *carried, *made)
+
+
+def plastic_layer(call: Call) -> None:
+    """One group does all steps, since each follows from the last."""
+    layer, rule, rivals = plastic.parts_of(call.attributes)
+    (_, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
+    scale = 2.0**layer.fraction
+    bias = _codes(call, "bias", (m, 1), scale) if "bias" in call.inputs else None
+    choices = {"ALONE": int(rivals.alone), "NEAREST": int(rule.nearest)}
+    kernel = call.gpu.programs.kernel("plastic_layer", choices)
+    kernel.launch(
+        kernel.group,
+        *(steps, k, m),
+        *(layer.decay, layer.leak, layer.threshold, layer.reset, 1.0 / scale, scale),
+        *(rivals.theta_plus, rivals.theta_decay, rivals.inhibition),
+        *(rule.a_plus, rule.a_minus, rule.offset, rule.w_min, rule.w_max),
+        *(rule.decay_pre, rule.decay_post),
+        *(call.buffer("spikes", WORDS), call.buffer("weight"), bias),
+        *(call.buffer(port) for port in plastic.KEPT),
+        call.output("spikes", WORDS),
+        *(call.output(f"{port}_next") for port in ("weight", *plastic.KEPT)),
+    )
 
 
 def _kernel(call: Call, name: str) -> Callable[..., None]:

@@ -34,6 +34,7 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "stdp_update": spiking.stdp_update,
     "lif_layer": spiking_layers.lif_layer,
     "cuba_layer": spiking_layers.cuba_layer,
+    "plastic_layer": spiking_layers.plastic_layer,
     "rate_encode": spiking_layers.rate_encode,
     "spike_rate": spiking_layers.spike_rate,
     "spike_pack": spiking_layers.spike_pack,

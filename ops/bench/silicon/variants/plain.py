@@ -27,6 +27,8 @@ def configurations() -> Iterator[Configuration]:
         yield Configuration("lif_layer", "lif_layer", {"SUBTRACT": subtract})
         yield Configuration("cuba_layer", "cuba_layer", {"SUBTRACT": subtract})
     yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
+    for alone in (0, 1):
+        yield Configuration("plastic_layer", "plastic_layer", {"ALONE": alone})
     for random in (0, 1):
         yield Configuration("rate_encode", "rate_encode", {"RANDOM": random})
     for name in ("spike_rate", "spike_pack", "spike_unpack"):
