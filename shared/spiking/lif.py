@@ -1,21 +1,23 @@
-"""The leaky integrate-and-fire neuron with reset to a value, advanced in fixed steps.
+"""The leaky integrate-and-fire neuron, advanced in fixed steps.
 
     tau dv/dt = -(v - v_rest) + R i                                between spikes
     u      = v_rest + decay (v - v_rest) + gain i                  one step
     spike  = u > v_threshold   (strictly),   v = v_reset if spike else u
 
 For a current that is constant over the step, decay = exp(-dt / tau) and gain = R (1 - decay) solve
-the equation exactly, whatever dt. Threshold and reset are looked at once, at the end of the step.
+the equation exactly, whatever dt; forward Euler has 1 - dt / tau and R dt / tau. Threshold and
+reset are looked at once, at the end of the step; other resets, refractoriness: see `membrane`.
 
 Source: Gerstner, Kistler, Naud and Paninski, "Neuronal Dynamics", 2014, section 1.3.
 """
 
-from dataclasses import dataclass
-from math import exp, expm1, inf
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from shared.tensors.dtypes import F32
+from shared.spiking import membrane
+from shared.spiking.membrane import Method, Reset
+from shared.tensors.dtypes import F32, I32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,19 @@ class LifParams:
     v_rest: float  # [V]
     v_threshold: float  # [V]
     v_reset: float  # [V]
+    reset: Reset = "value"
+    t_refractory: float = 0.0  # [s]
 
     def __post_init__(self) -> None:
-        """Refuse a membrane that cannot leak.
+        """Refuse a membrane that cannot leak, or that a spike does not reset.
 
         Raises:
-            ValueError: the time constant is not positive and finite.
+            ValueError: names the value and its limit.
         """
-        if not 0.0 < self.tau_mem < inf:
-            raise ValueError(f"tau_mem must be positive and finite, got {self.tau_mem} s")
+        membrane.require_positive("tau_mem", self.tau_mem, "s")
+        membrane.require_positive("resistance", self.resistance, "ohm")
+        membrane.require_finite("v_rest", self.v_rest, "V")
+        membrane.require_spiking(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +60,28 @@ class LifState:
     """What a population remembers."""
 
     v: F32  # (..., neurons) membrane potential [V]
+    held: I32 = field(default_factory=membrane.ready)  # (..., neurons) refractory steps to come
 
 
 def at_rest(shape: tuple[int, ...], params: LifParams) -> LifState:
     """A population of the given shape at its resting potential."""
-    return LifState(np.full(shape, params.v_rest, dtype=np.float32))
+    return LifState(np.full(shape, params.v_rest, dtype=np.float32), membrane.ready(shape))
 
 
-def discretize(params: LifParams, *, dt: float) -> LifStep:
-    """The exact step of length `dt` [s] for a current that is constant during it.
+def discretize(params: LifParams, *, dt: float, method: Method = "exact") -> LifStep:
+    """The step of length `dt` [s] for a current that is constant during it.
 
     Raises:
-        ValueError: dt is not positive.
+        ValueError: dt is not positive, or exceeds the time constant under Euler.
     """
-    if not dt > 0.0:
-        raise ValueError(f"dt must be positive, got {dt} s")
-    decay = exp(-dt / params.tau_mem)
-    gain = -params.resistance * expm1(-dt / params.tau_mem)
-    return LifStep(decay, gain, params.v_rest, params.v_threshold, params.v_reset)
+    left, passed = membrane.decay(params.tau_mem, dt=dt, method=method)
+    gain = params.resistance * passed
+    return LifStep(left, gain, params.v_rest, params.v_threshold, params.v_reset)
 
 
-def step(state: LifState, current: F32, params: LifParams, *, dt: float) -> tuple[LifState, F32]:
+def step(
+    state: LifState, current: F32, params: LifParams, *, dt: float, method: Method = "exact"
+) -> tuple[LifState, F32]:
     """Advance a population by `dt` [s].
 
     Args:
@@ -85,10 +92,18 @@ def step(state: LifState, current: F32, params: LifParams, *, dt: float) -> tupl
         The next state, and (..., neurons) float32 spikes of 0 and 1.
 
     Raises:
-        ValueError: dt is not positive, or the shapes differ.
+        ValueError: dt is not positive or too long for Euler, the shapes differ, or a current is
+            not finite.
     """
-    v_next, spikes = advance(state.v, current, discretize(params, dt=dt))
-    return LifState(v_next), spikes
+    membrane.require_current(state.v, current)
+    u = charged(state.v, current, discretize(params, dt=dt, method=method))
+    v, held, spikes = membrane.fire(u, state.v, state.held, params, dt=dt)
+    return LifState(v, held), spikes
+
+
+def charged(v: F32, current: F32, params: LifStep) -> F32:
+    """The potential (..., neurons) that a step leads to, before it is held to the threshold."""
+    return membrane.relaxed(v, current, left=params.decay, gain=params.gain, v_rest=params.v_rest)
 
 
 def advance(v: F32, current: F32, params: LifStep) -> tuple[F32, F32]:
@@ -106,9 +121,7 @@ def advance(v: F32, current: F32, params: LifStep) -> tuple[F32, F32]:
     Raises:
         ValueError: the shapes differ.
     """
-    if v.shape != current.shape:
-        raise ValueError(f"v {v.shape} and current {current.shape} must have one shape")
-    rest = np.float32(params.v_rest)
-    u = rest + np.float32(params.decay) * (v - rest) + np.float32(params.gain) * current
+    membrane.require_one_shape(v, current)
+    u = charged(v, current, params)
     spikes = u > np.float32(params.v_threshold)
     return np.where(spikes, np.float32(params.v_reset), u), spikes.astype(np.float32)
