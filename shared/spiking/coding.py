@@ -96,6 +96,50 @@ def loudest(train: F32) -> npt.NDArray[np.int64]:
     return np.asarray(count(train).argmax(axis=-1), dtype=np.int64)
 
 
+def highest(v: F32) -> npt.NDArray[np.int64]:
+    """The neuron whose potential came highest; of equals, the first.
+
+    Args:
+        v: (steps, ..., neurons) float32, at least one step [V].
+
+    Returns:
+        (...) int64.
+
+    Raises:
+        ValueError: there is no step, or a potential is not a number.
+    """
+    if v.shape[0] == 0 or np.isnan(v).any():
+        raise ValueError(f"potentials must be numbers and have a step, got shape {v.shape}")
+    return np.asarray(v.max(axis=0).argmax(axis=-1), dtype=np.int64)
+
+
+def vote(train: F32, owners: npt.NDArray[np.int64], *, classes: int) -> npt.NDArray[np.int64]:
+    """The class whose neurons spiked most on average; of equals, the first.
+
+    Args:
+        train: (steps, ..., neurons) float32 of 0 and 1.
+        owners: (neurons,) int64, the class of each neuron, 0..classes - 1.
+        classes: how many there are; one that owns no neuron is never elected.
+
+    Returns:
+        (...) int64.
+
+    Raises:
+        ValueError: the owners do not fit the neurons or the classes, or own nothing.
+
+    Source: Diehl and Cook 2015, "Unsupervised learning of digit recognition using
+    spike-timing-dependent plasticity", section 2.6.
+    """
+    if owners.shape != train.shape[-1:] or not owners.size:
+        raise ValueError(f"owners {owners.shape} must be one for each neuron of {train.shape}")
+    if owners.min() < 0 or owners.max() >= classes:
+        raise ValueError(f"owners must be 0..{classes - 1}, got {owners.min()}..{owners.max()}")
+    mine = np.eye(classes)[owners]
+    owned = mine.sum(axis=0)
+    mean = count(train) @ mine / np.maximum(owned, 1.0)
+    return np.asarray(np.where(owned > 0, mean, -1.0).argmax(axis=-1), dtype=np.int64)
+
+
 def _share(rate: F32, steps: int, dt: float) -> npt.NDArray[np.float64]:
     if steps < 0 or not dt > 0.0:
         raise ValueError(f"a train needs steps >= 0 and dt > 0, got {steps} steps of {dt} s")

@@ -144,10 +144,10 @@ def require_step(dt: float) -> None:
     """Refuse a step that does not go forward.
 
     Raises:
-        ValueError: dt is not positive.
+        ValueError: dt is not positive and finite.
     """
-    if not dt > 0.0:
-        raise ValueError(f"dt must be positive, got {dt} s")
+    if not 0.0 < dt < inf:
+        raise ValueError(f"dt must be positive and finite, got {dt} s")
 
 
 def require_positive(name: str, value: float, unit: str) -> None:

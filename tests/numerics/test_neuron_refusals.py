@@ -53,10 +53,10 @@ def test_a_resting_potential_is_a_number(params: Any) -> None:
         replace(params, v_rest=np.nan)
 
 
-@pytest.mark.parametrize("dt", [0.0, -1e-3, np.nan])
+@pytest.mark.parametrize("dt", [0.0, -1e-3, np.nan, np.inf])
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_step_goes_forward(name: str, dt: float) -> None:
-    with pytest.raises(ValueError, match=f"dt must be positive, got {dt} s"):
+    with pytest.raises(ValueError, match=f"dt must be positive and finite, got {dt} s"):
         MODELS[name].run(np.zeros((1, 2), np.float32), dt=dt)
 
 

@@ -85,7 +85,7 @@ def test_a_potential_that_is_not_a_number_stays_so_in_silence() -> None:
 def test_neurons_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"tau_mem must be positive and finite, got 0.0 s"):
         LifParams(0.0, 1.0, 0.0, 1.0, 0.0)
-    with pytest.raises(ValueError, match=r"dt must be positive, got 0.0 s"):
+    with pytest.raises(ValueError, match=r"dt must be positive and finite, got 0.0 s"):
         lif.discretize(MEMBRANE, dt=0.0)
     with pytest.raises(ValueError, match=r"v \(2,\) and current \(1,\)"):
         lif.advance(f32(0, 0), f32(0), lif.discretize(MEMBRANE, dt=1e-3))
