@@ -8,6 +8,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from PIL import Image
 
 INK, SOFT, RULE = "#1d2433", "#8a93a6", "#d8dde6"
 COLORS = ("#8a93a6", "#1f6f8b", "#d1603d", "#5b8e3e", "#7d5ba6", "#b8860b", "#3c6e71", "#a23b5b")
@@ -26,6 +27,7 @@ STYLE = {
     "font.size": 10,
     "savefig.dpi": 144,
 }
+SHADES = 96
 Row = Mapping[str, object]
 
 
@@ -49,8 +51,16 @@ def trade(rows: Sequence[Row], chosen: str | None, target: Path) -> Path:
             *size.get_legend_handles_labels(), loc="lower center", bbox_to_anchor=(0.5, 0.9),
             ncols=7, frameon=False,
         )  # fmt: skip
-        figure.savefig(target, bbox_inches="tight")
-        plt.close(figure)
+        return save(figure, target)
+
+
+def save(figure: plt.Figure, target: Path) -> Path:
+    """Write a figure in few colours, which its lines do not miss, and forget it."""
+    figure.savefig(target, bbox_inches="tight")
+    plt.close(figure)
+    with Image.open(target) as drawn:
+        few = drawn.convert("RGB").quantize(SHADES, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
     return target
 
 
