@@ -55,7 +55,9 @@ class Spiking:
     steps: int
     seconds: float
     input_rate: float  # share of input lines that spike in a step
+    first_accuracy: float  # by the first spike instead
     raster: Array  # (steps, 64 + 10) of one digit: input lines, then output neurons
+    membranes: Array  # (steps, 10) of the same digit, float32; the threshold is 1
     digit: int
     guess: int
 

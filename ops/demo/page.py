@@ -85,7 +85,8 @@ def _spiking(findings: Findings) -> str:
         return "not run"
     return (
         f"{found.accuracy:.2%} of the held-out digits by spike counts over {found.steps} steps "
-        f"({found.dense_accuracy:.2%} with the same weights and no spikes); "
+        f"({found.first_accuracy:.2%} by the first spike alone, {found.dense_accuracy:.2%} with "
+        "the same weights and no spikes); "
         f"{found.input_rate:.1%} of the input lines spike per step."
     )
 
@@ -99,4 +100,5 @@ def plain(findings: Findings) -> dict[str, object]:
     values = asdict(findings)
     if findings.spiking is not None:
         values["spiking"]["raster"] = findings.spiking.raster.astype(int).tolist()
+        values["spiking"]["membranes"] = findings.spiking.membranes.astype(float).tolist()
     return values

@@ -1,54 +1,31 @@
-"""The demo's pictures: accuracy against size and time, the workers' time line, a spike raster."""
+"""The demo's pictures: accuracy against size and time, the workers' time line, spikes."""
 
 from pathlib import Path
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+import numpy as np
 
 from ops.demo.findings import Findings, KillTest, Spiking, VariantRow
+from ops.report import pictures as report
+from ops.report import spiking_pictures
+from ops.report.pictures import INK, STYLE, Axes, plt, save
 
-INK, PAPER, RULE = "#1d2433", "#ffffff", "#d8dde6"
-COLORS = ["#1f6f8b", "#d1603d", "#5b8e3e", "#7d5ba6", "#b8860b", "#3c6e71"]
+PIXELS = 64
+COLORS = report.COLORS[1:]
+FAINT = "#b9c1cf"  # what stands behind
 
 
 def draw(findings: Findings, folder: Path) -> list[Path]:
     """Write every picture whose data is there; returns the files."""
     files = []
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(STYLE):
         if findings.variants:
-            files.append(_save(_trade(findings.variants), folder / "variants.png"))
+            files.append(save(_trade(findings.variants), folder / "variants.png"))
         if findings.kill and findings.kill.spans:
-            files.append(_save(_timeline(findings.kill), folder / "timeline.png"))
+            files.append(save(_timeline(findings.kill), folder / "timeline.png"))
         if findings.spiking:
-            files.append(_save(_raster(findings.spiking), folder / "spikes.png"))
+            files.append(save(_spikes(findings.spiking), folder / "spikes.png"))
     return files
-
-
-def _style() -> dict[str, object]:
-    return {
-        "figure.facecolor": PAPER,
-        "axes.edgecolor": RULE,
-        "axes.labelcolor": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#eceff4",
-        "text.color": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "font.size": 10,
-        "savefig.dpi": 144,
-    }
-
-
-def _save(figure: plt.Figure, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight")
-    plt.close(figure)
-    return path
 
 
 def _trade(rows: list[VariantRow]) -> plt.Figure:
@@ -97,14 +74,24 @@ def _timeline(kill: KillTest) -> plt.Figure:
     return figure
 
 
-def _raster(spiking: Spiking) -> plt.Figure:
-    """A dot per spike: 64 pixels below, ten output neurons above."""
-    figure, axes = plt.subplots(figsize=(10, 4.2))
-    steps, lines = spiking.raster.nonzero()
-    pixels = lines < 64
-    axes.plot(steps[pixels], lines[pixels], "|", color=COLORS[0], markersize=3)
-    guesses = ~pixels
-    axes.plot(steps[guesses], lines[guesses] + 2, "|", color=COLORS[1], markersize=7)
-    axes.set_yticks([0, 63, 66 + spiking.guess], ["pixel 0", "pixel 63", f"neuron {spiking.guess}"])
-    axes.set(xlabel="time step", title=f"digit {spiking.digit}, read as {spiking.guess}")
+def _spikes(spiking: Spiking) -> plt.Figure:
+    """Spikes of 64 pixels and of ten neurons, and the neurons' membranes."""
+    figure, (pixels, neurons, membranes) = plt.subplots(
+        3, 1, figsize=(10, 6.4), sharex=True, height_ratios=(2.1, 0.9, 1.6), layout="constrained"
+    )
+    times = np.arange(len(spiking.raster))
+    seen, answers = np.split(spiking.raster, [PIXELS], axis=1)
+    spiking_pictures.raster(pixels, times, seen, color=COLORS[0])
+    spiking_pictures.quiet(pixels, f"digit {spiking.digit}: spikes of its pixels")
+    pixels.set_yticks([0, PIXELS - 1], ["pixel 0", f"pixel {PIXELS - 1}"])
+    spiking_pictures.raster(neurons, times, answers, color=COLORS[1])
+    spiking_pictures.quiet(neurons, f"ten neurons answer: read as {spiking.guess}")
+    neurons.set_yticks([spiking.guess], [f"neuron {spiking.guess}"])
+    neurons.set(ylim=(-1, answers.shape[1]))
+    others = np.delete(spiking.membranes, spiking.guess, axis=1)
+    spiking_pictures.traces(membranes, times, others, color=FAINT)
+    winner = spiking.membranes[:, spiking.guess]
+    spiking_pictures.traces(membranes, times, winner, threshold=1.0, color=COLORS[1])
+    spiking_pictures.quiet(membranes, f"their membranes, neuron {spiking.guess} in orange")
+    membranes.set(xlabel="time step", ylabel="membrane", xlim=(-1, len(times)))
     return figure

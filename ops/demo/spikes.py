@@ -17,7 +17,7 @@ from ops.demo.story import Story
 from shared.client.client import Client
 from shared.client.jobs import raise_for
 from shared.contracts.v1.jobs import OperatorBody
-from shared.spiking import coding
+from shared.spiking import coding, temporal
 from shared.tensors import layouts
 from shared.tensors.dtypes import F32
 
@@ -40,28 +40,31 @@ async def classify(client: Client, digits: Digits, findings: Findings, story: St
     flat = train.reshape(-1, train.shape[-1])
     product = {"x": flat, "weight": layer.weight, "bias": layer.bias}
     (current,) = await _operator(client, "gemm_f32", product, {}, ("y",))
-    fired = await _integrate(client, current.reshape(STEPS, len(digits.held_x), -1))
-    guesses = coding.count(fired).argmax(axis=1)
+    fired, v = await _integrate(client, current.reshape(STEPS, len(digits.held_x), -1))
+    guesses, firsts = coding.loudest(fired), temporal.earliest(fired)
     findings.spiking = Spiking(
         accuracy=float((guesses == digits.held_labels).mean()),
         dense_accuracy=float(dense.mean()),
         steps=STEPS,
         seconds=time.monotonic() - started,
         input_rate=float(train.mean()),
+        first_accuracy=float((firsts == digits.held_labels).mean()),
         raster=np.concatenate([train[:, SHOWN], fired[:, SHOWN]], axis=1) > 0,
+        membranes=v[:, SHOWN],
         digit=int(digits.held_labels[SHOWN]),
         guess=int(guesses[SHOWN]),
     )
     found = findings.spiking
     story.tell(
-        f"{found.accuracy:.2%} by counting spikes over {STEPS} steps, {found.dense_accuracy:.2%} "
-        f"with the same weights and no spikes ({found.seconds:.1f} s, {STEPS + 1} durable jobs)"
+        f"{found.accuracy:.2%} by counting spikes over {STEPS} steps, {found.first_accuracy:.2%} "
+        f"by the first spike, {found.dense_accuracy:.2%} with the same weights and no spikes "
+        f"({found.seconds:.1f} s, {STEPS + 1} durable jobs)"
     )
 
 
-async def _integrate(client: Client, current: F32) -> F32:
-    """Spikes (steps, n, 10) of ten neurons per digit under a current of the same shape."""
-    membrane, fired = np.zeros_like(current[0]), []
+async def _integrate(client: Client, current: F32) -> tuple[F32, F32]:
+    """Spikes and potentials of ten neurons per digit, both as the current: (steps, n, 10)."""
+    membrane, fired, after = np.zeros_like(current[0]), [], []
     for step in current:
         inputs = {"v": membrane, "current": step}
         attributes = {"decay": DECAY, "gain": GAIN}
@@ -69,7 +72,8 @@ async def _integrate(client: Client, current: F32) -> F32:
             client, "lif_step", inputs, attributes, ("v_next", "spikes")
         )
         fired.append(spikes)
-    return np.stack(fired)
+        after.append(membrane)
+    return np.stack(fired), np.stack(after)
 
 
 async def _operator(
