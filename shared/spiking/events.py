@@ -42,6 +42,8 @@ class Events:
             raise ValueError(
                 f"times {self.times.shape} and addresses {self.addresses.shape} must be one each"
             )
+        if self.times.dtype != np.float64:
+            raise ValueError(f"times must be float64, got {self.times.dtype}")
         if self.addresses.dtype.kind not in "iu":
             raise ValueError(f"addresses are whole numbers, got {self.addresses.dtype}")
         _refuse(~(np.isfinite(self.times) & (self.times >= 0.0)), self.times, "is no time [s]")

@@ -204,8 +204,11 @@ def require_current(v: F32, current: F32) -> None:
         current: the same.
 
     Raises:
-        ValueError: the shapes differ, or a current is infinite or not a number: tells the first.
+        ValueError: they are not float32, the shapes differ, or a current is infinite or not a
+            number; tells the first.
     """
+    if current.dtype != np.float32:
+        raise ValueError(f"currents must be float32, got {current.dtype}")
     require_one_shape(v, current)
     bad = ~np.isfinite(current)
     if bad.any():

@@ -84,6 +84,8 @@ def test_events_that_are_no_stream_are_refused_by_number() -> None:
         stream((0.1, 0), (0.1, -1))
     with pytest.raises(ValueError, match=r"times \(2,\) and addresses \(1,\) must be one each"):
         Events(np.zeros(2), np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="times must be float64, got float32"):
+        Events(np.zeros(1, np.float32), np.zeros(1, np.int64))  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match="whole numbers, got float64"):
         Events(np.zeros(1), np.zeros(1))  # type: ignore[arg-type]  # on purpose
 

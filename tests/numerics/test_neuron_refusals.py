@@ -111,6 +111,12 @@ def test_currents_of_another_shape_are_refused(name: str) -> None:
         model.step(state, np.zeros(2, np.float32), model.params, dt=DT)
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_currents_of_double_precision_do_not_creep_in(name: str) -> None:
+    with pytest.raises(ValueError, match="currents must be float32, got float64"):
+        MODELS[name].run(np.zeros((1, 2)))  # type: ignore[arg-type]  # on purpose
+
+
 def test_a_run_needs_steps_and_neurons() -> None:
     start = integrate_and_fire.after_reset((1,), IF)
 
