@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,6 +204,41 @@ def test_an_adaptive_neuron_compares_as_the_discrete_equations_of_bellec() -> No
         expected.append(z)
     assert ran.spikes.sum() > 100
     np.testing.assert_array_equal(ran.spikes, expected)
+
+
+@pytest.mark.parametrize("model", [lif, cuba_lif, adaptive_lif])
+def test_errors_of_euler_halve_with_its_step(model: Any) -> None:
+    params = {lif: neurons.LIF, cuba_lif: neurons.CUBA, adaptive_lif: neurons.ALIF}[model]
+    quiet = replace(params, v_threshold=1.0)
+    ends = {}
+
+    for method, dt in (("exact", 1e-3), ("euler", 1e-3), ("euler", 5e-4)):
+        current = np.full((round(0.02 / dt), 1), 1e-9, np.float32)
+        step = partial(model.step, method=method)
+        ran = population.run(step, model.at_rest((1,), quiet), current, quiet, dt=dt)
+        ends[method, dt] = float(ran.v[-1, 0])
+
+    true = ends["exact", 1e-3]
+    assert true - ends["euler", 5e-4] == pytest.approx((true - ends["euler", 1e-3]) / 2, rel=0.1)
+    assert abs(true - ends["euler", 1e-3]) > 1e-4
+
+
+def test_synapses_and_thresholds_go_on_while_a_neuron_is_refractory() -> None:
+    synapse = CubaParams(1.0, 1.0, 1.0, 0.0, 1.0, 0.0, t_refractory=9.0)
+    adaptive = AlifParams(1.0, 1.0, 0.0, 1.0, 0.0, tau_adapt=1.0, jump=1.0, t_refractory=9.0)
+    arrived = trace(16, 0, 0)
+
+    cuba = population.run(cuba_lif.step, cuba_lif.at_rest((1,), synapse), arrived, synapse, dt=HALF)
+    alif = population.run(
+        adaptive_lif.step, adaptive_lif.at_rest((1,), adaptive), arrived, adaptive, dt=HALF
+    )
+
+    # both spike at once; then 8 A and a jump of 1 V are halved twice
+    assert cuba.spikes.ravel().tolist() == alif.spikes.ravel().tolist() == [1, 0, 0]
+    assert not cuba.v.any()  # held at the reset of 0 V
+    assert not alif.v.any()
+    np.testing.assert_allclose(cuba.state.i, [2.0], rtol=1e-6)
+    np.testing.assert_allclose(alif.state.a, [0.25], rtol=1e-6)
 
 
 def test_at_minus_70_millivolts_a_regular_spiking_neuron_is_at_rest() -> None:
