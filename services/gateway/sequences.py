@@ -13,14 +13,14 @@ from services.gateway.sessions import Sessions, require_model
 from services.gateway.statistics import Statistics
 from shared.contracts import packed, subjects
 from shared.contracts.errors import InvalidMessage, InvalidName, InvalidTensor, TooLarge
-from shared.contracts.v1.sessions import SessionAnswer, SessionCall, SessionStart
+from shared.contracts.v1.sessions import Learning, SessionAnswer, SessionCall, SessionStart
 from shared.contracts.wire import inference
 from shared.tensors.layouts import Layout, Tensor
 
 PREFIX = "sequence_"
-FLAGS = ("restore", "snapshot", "end", "events")
+FLAGS = ("restore", "snapshot", "end", "events", "kept")
 NUMBERS = ("at", "steps", "rows")
-KNOWN = ("id", "start", "ttl", *FLAGS, *NUMBERS)
+KNOWN = ("id", "start", "ttl", "learning", *FLAGS, *NUMBERS)
 MICRO = 1e-6
 
 
@@ -103,15 +103,22 @@ def _step(request: inference.ModelInferRequest, values: Mapping[str, object]) ->
     start = None
     try:
         if values.get("start"):
-            ttl = {"ttl": values["ttl"]} if "ttl" in values else {}
-            variant = request.model_version or None
-            start = SessionStart(model=request.model_name, variant=variant, **ttl)
+            start = _start(request, values)
         fields = {name: values[name] for name in (*FLAGS, *NUMBERS) if name in values}
         return SessionCall(start=start, **fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidMessage(f"{PREFIX}{where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _start(request: inference.ModelInferRequest, values: Mapping[str, object]) -> SessionStart:
+    """How a session begins; what learns is told as JSON."""
+    given = {"ttl": values["ttl"]} if "ttl" in values else {}
+    if "learning" in values:
+        given["learning"] = Learning.model_validate_json(str(values["learning"]))
+    variant = request.model_version or None
+    return SessionStart(model=request.model_name, variant=variant, **given)
 
 
 def _response(

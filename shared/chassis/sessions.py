@@ -25,8 +25,13 @@ from shared.contracts.errors import (
 )
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef
-from shared.contracts.v1.sessions import SessionCard, SessionWork
-from shared.network import streaming
+from shared.contracts.v1.sessions import (
+    Learning,
+    SessionCard,
+    SessionStart,
+    SessionWork,
+)
+from shared.network import plastic, streaming
 from shared.network.graph import Network
 from shared.tensors import container
 from shared.tensors.layouts import Tensor
@@ -168,7 +173,7 @@ class Shelf:
         if last is not None:
             await self.end(last)
         async with self._artifacts.using(work.artifact) as loaded:
-            _require_stream(loaded.network, start.model)
+            _require_stream(loaded.network, start)
         entry = await self._bus.get(Bucket.SESSIONS, key)
         revision = entry.revision if entry and entry.value is not None else 0
         card = SessionCard(
@@ -177,6 +182,7 @@ class Shelf:
             variant=work.variant,
             artifact=work.artifact,
             ttl=start.ttl,
+            learning=start.learning,
         )
         held = Held(key, card, revision, 0.0, self._clock())
         await self._write(held, card)
@@ -224,8 +230,20 @@ class Shelf:
                 self._held.pop(held.key, None)
 
 
-def _require_stream(network: Network, model: str) -> None:
+def running(network: Network, learns: Learning | None) -> Network:
+    """What a session runs: the network, or one of which a layer learns.
+
+    Raises:
+        ValueError: the layer cannot.
+    """
+    if learns is None:
+        return network
+    rule = plastic.Learning(**learns.model_dump(exclude={"layer"}))
+    return plastic.learning(network, learns.layer, rule)
+
+
+def _require_stream(network: Network, start: SessionStart) -> None:
     try:
-        streaming.opened(network, rows=1)
+        streaming.opened(running(network, start.learning), rows=1)
     except ValueError as error:
-        raise InvalidMessage(f"{model!r} has no sessions: {error}") from None
+        raise InvalidMessage(f"{start.model!r} has no such sessions: {error}") from None

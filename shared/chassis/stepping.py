@@ -16,7 +16,7 @@ from shared.bus.port import Bus, Inbound
 from shared.chassis import records
 from shared.chassis.artifacts import Artifacts
 from shared.chassis.device import DeviceThread
-from shared.chassis.sessions import Held, Shelf
+from shared.chassis.sessions import Held, Shelf, running
 from shared.chassis.watch import Watch
 from shared.contracts import frame, subjects
 from shared.contracts.errors import (
@@ -28,7 +28,13 @@ from shared.contracts.errors import (
     SuiteError,
     TooLarge,
 )
-from shared.contracts.v1.sessions import SessionAnswer, SessionCall, SessionWork
+from shared.contracts.v1.sessions import (
+    Learning,
+    SessionAnswer,
+    SessionCall,
+    SessionCard,
+    SessionWork,
+)
 from shared.network import shapes, streamed, streaming
 from shared.network.execute import Loaded
 from shared.network.streaming import Opened
@@ -91,7 +97,7 @@ class Door:
         self._idle, self._left, self._drained = anyio.Event(), anyio.Event(), anyio.Event()
         self._working = 0  # calls in hand
         self._answering: TaskGroup
-        self._ways: OrderedDict[tuple[str, int, int], Way] = OrderedDict()
+        self._ways: OrderedDict[tuple[str, Learning | None, int, int], Way] = OrderedDict()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer until `drain`. Shielded: what has arrived is always answered."""
@@ -190,7 +196,7 @@ class Door:
         self, base: Loaded, held: Held, call: SessionCall, tensors: Mapping[str, Tensor]
     ) -> Stepped:
         rows, steps = _extent(base, held, call, tensors)
-        way = self._way(held.card.artifact.sha256, base, rows, steps)
+        way = self._way(held.card, base, rows, steps)
         inputs = streamed.inputs(way.opened, tensors, at=held.steps)
         loaded = way.later if held.kept else way.first
         began = time.perf_counter()
@@ -199,15 +205,18 @@ class Door:
         outputs = {name: made[name] for name in base.network.outputs}
         if call.events:
             outputs = _with_events(outputs, way, steps, at=held.steps)
+        if call.kept:
+            outputs |= {value: made[value] for value in way.opened.carried.values()}
         held.kept = {name: made[value] for name, value in way.opened.carried.items()}
         held.steps, held.rows = held.steps + steps, rows
         return Stepped(outputs, seconds)
 
-    def _way(self, artifact: str, base: Loaded, rows: int, steps: int) -> Way:
-        key = (artifact, rows, steps)
+    def _way(self, card: SessionCard, base: Loaded, rows: int, steps: int) -> Way:
+        key = (card.artifact.sha256, card.learning, rows, steps)
         way = self._ways.pop(key, None)
         if way is None or way.base is not base:
-            opened = streaming.opened(base.network, rows=rows, steps=steps)
+            network = running(base.network, card.learning)
+            opened = streaming.opened(network, rows=rows, steps=steps)
             _require_room(base, opened, rows)
             way = Way(base, opened, base.beside(opened.first), base.beside(opened.later))
         self._ways[key] = way

@@ -17,6 +17,7 @@ from shared.client.sessions import Session
 from shared.contracts import wire
 from shared.contracts.v1.jobs import ImportBody
 from shared.contracts.v1.models import ModelManifest, PortSignature, Route
+from shared.contracts.v1.sessions import Learning
 from shared.contracts.v1.status import SuiteStatus
 from shared.contracts.wire import inference
 from shared.contracts.wire import jobs as messages
@@ -115,6 +116,7 @@ class Client(Jobs):
         *,
         version: str = "",
         ttl: float | None = None,
+        learning: Learning | None = None,
         timeout: float | None = None,
     ) -> Session:
         """A stream through a spiking network whose neurons stay as they are between two calls.
@@ -123,6 +125,7 @@ class Client(Jobs):
             name: of the session, known to this tenant alone; None: a new one.
             version: a variant; empty is the default one.
             ttl: [s] without a call after which it ends; None: the gateway's choice.
+            learning: a layer that learns from what the session is shown; None: none does.
             timeout: [s] of every call; None: the client's.
         """
         return Session(
@@ -131,6 +134,7 @@ class Client(Jobs):
             name or uuid.uuid4().hex,
             version=version,
             ttl=ttl,
+            learning=learning,
             timeout=self._timeout if timeout is None else timeout,
         )
 

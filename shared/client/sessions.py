@@ -9,6 +9,7 @@ from shared.client import arrays
 from shared.client.channel import Channel
 from shared.contracts import wire
 from shared.contracts.errors import SessionOutOfStep, SuiteError
+from shared.contracts.v1.sessions import Learning
 from shared.contracts.wire import inference
 from shared.tensors.dtypes import Array
 
@@ -24,7 +25,7 @@ class Session:
     the steps from `saved` on again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one per thing to choose
         self,
         channel: Channel,
         model: str,
@@ -32,11 +33,17 @@ class Session:
         *,
         version: str = "",
         ttl: float | None = None,
+        learning: Learning | None = None,
         timeout: float = 30.0,
     ) -> None:
         self.model, self.name, self.version = model, name, version
         self.steps, self.saved, self.restored = 0, 0, False
-        self._channel, self._ttl, self._timeout = channel, ttl, timeout
+        self._channel, self._timeout = channel, timeout
+        self._start: dict[str, Parameter] = {"start": True}
+        if ttl is not None:
+            self._start["ttl"] = ttl
+        if learning is not None:
+            self._start["learning"] = learning.model_dump_json()
 
     async def __aenter__(self) -> Self:
         await self.begin()
@@ -53,10 +60,9 @@ class Session:
 
     async def begin(self) -> None:
         """Begin; a session of that name ends."""
-        ttl = {} if self._ttl is None else {"ttl": self._ttl}
-        await self._call({}, (), {"start": True, **ttl})
+        await self._call({}, (), self._start)
 
-    async def step(
+    async def step(  # noqa: PLR0913 - one per parameter of the call
         self,
         inputs: Mapping[str, Array],
         *,
@@ -64,6 +70,7 @@ class Session:
         at: int | None = None,
         events: bool = False,
         snapshot: bool = False,
+        kept: bool = False,
         outputs: Iterable[str] = (),
     ) -> dict[str, Array]:
         """Send some steps through the network.
@@ -75,12 +82,13 @@ class Session:
             at: steps that must be done before; refused if that is not so.
             events: have spikes as events too, `<name>.events` (events, 3) i32.
             snapshot: store one before the answer.
+            kept: also answer what goes into the next call: potentials, weights that learn.
             outputs: names wanted; none means all.
 
         Returns:
             Read-only arrays by output name.
         """
-        values: dict[str, Parameter] = {"events": events, "snapshot": snapshot}
+        values: dict[str, Parameter] = {"events": events, "snapshot": snapshot, "kept": kept}
         values |= {} if steps is None else {"steps": steps}
         values |= {} if at is None else {"at": at}
         return arrays.outputs(await self._call(inputs, outputs, values))

@@ -26,7 +26,13 @@ from shared.contracts.errors import (
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef
 from shared.contracts.v1.models import PortSignature, Variant
-from shared.contracts.v1.sessions import SessionAnswer, SessionCall, SessionCard, SessionStart
+from shared.contracts.v1.sessions import (
+    Learning,
+    SessionAnswer,
+    SessionCall,
+    SessionCard,
+    SessionStart,
+)
 from shared.network import artifact, execute
 from shared.operators.reference import ReferenceBackend
 from shared.tensors.dtypes import Array
@@ -275,6 +281,16 @@ async def test_bad_parameters_are_named(parameter: str, value: object, told: str
 
         with pytest.raises(gateway_house.grpc.aio.AioRpcError, match=told):
             await town_.house.infer(request)
+
+
+async def test_learning_is_asked_for_and_its_weights_are_read() -> None:
+    learns = Learning(layer="hidden", a_plus=0.2)
+    async with town() as town_, town_.session(learning=learns) as session:
+        made = await session.step({"x": X}, kept=True)
+
+    given = spiking().weights["w1"].values
+    assert made["hidden:weight"].shape == given.shape
+    assert (made["hidden:weight"] != given).any()
 
 
 async def test_session_on_nats_is_the_same_session() -> None:

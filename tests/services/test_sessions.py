@@ -17,12 +17,12 @@ from shared.contracts.errors import (
     TooLarge,
     UnknownSession,
 )
-from shared.contracts.v1.sessions import SessionCall, SessionStart
+from shared.contracts.v1.sessions import Learning, SessionCall, SessionStart
 from shared.network import artifact, execute
 from shared.operators.reference import ReferenceBackend
 from shared.tensors.dtypes import F32, Array
 from shared.tensors.layouts import dense
-from tests.network.test_streaming import INPUTS, STEPS, spiking, trains
+from tests.network.test_streaming import HIDDEN, INPUTS, STEPS, spiking, trains
 from tests.services import compute_house, session_house
 from tests.services.session_house import FIRST, SECOND, House
 
@@ -295,8 +295,60 @@ async def test_answer_that_would_be_too_large_is_refused_before_it_is_computed()
 
 async def test_network_that_keeps_nothing_has_no_sessions() -> None:
     async with session_house.opened(MemoryBroker(), compute_house.scaling()) as house:
-        with pytest.raises(InvalidMessage, match="'spiky' has no sessions: the network keeps"):
+        with pytest.raises(InvalidMessage, match="'spiky' has no such sessions: the network keeps"):
             await house.begin()
+
+
+async def test_layer_of_a_session_learns_from_what_it_is_shown() -> None:
+    async with spiky() as house:
+        start = SessionStart(model="spiky", learning=Learning(layer="hidden", a_plus=0.2))
+        _, first = await house.step(PARTS[0], start=start, kept=True)
+        _, second = await house.step(PARTS[2], kept=True)
+        await house.call(SessionCall(start=START), session="fixed")
+        _, fixed = await house.call(SessionCall(kept=True), {"x": dense(X)}, session="fixed")
+
+    given = spiking().weights["w1"].values
+    assert (first["hidden:weight"].values != second["hidden:weight"].values).any()
+    assert second["hidden:weight"].values.max() <= given.max()
+    assert "hidden:weight" not in fixed
+    assert fixed["v1"].shape == (1, HIDDEN)
+
+
+async def test_learned_weights_survive_the_worker() -> None:
+    async with spiky() as house:
+        start = SessionStart(model="spiky", learning=Learning(layer="hidden", a_plus=0.2))
+        for session, cut in (("s", True), ("whole", False)):
+            await house.call(SessionCall(start=start), session=session)
+            for part in PARTS[:2]:
+                await house.call(SessionCall(snapshot=True), {"x": dense(part)}, session=session)
+            if cut:
+                await house.call(SessionCall(), worker=SECOND, take=True)
+        made = [
+            await house.call(
+                SessionCall(kept=True), {"x": dense(PARTS[2])}, session=session, worker=worker
+            )
+            for session, worker in (("s", SECOND), ("whole", FIRST))
+        ]
+
+    (_, moved), (_, stayed) = made
+    np.testing.assert_array_equal(moved["hidden:weight"].values, stayed["hidden:weight"].values)
+    np.testing.assert_array_equal(moved["train"].values, stayed["train"].values)
+
+
+@pytest.mark.parametrize(
+    ("learning", "told"),
+    [
+        (Learning(layer="nobody"), "no layer 'nobody' can learn; there are hidden"),
+        (Learning(layer="last"), "no layer 'last' can learn"),
+        (Learning(layer="hidden", w_min=9.0), r"w_min 9\.0 exceeds w_max"),
+    ],
+)
+async def test_what_cannot_learn_is_refused_where_the_session_begins(
+    learning: Learning, told: str
+) -> None:
+    async with spiky() as house:
+        with pytest.raises(InvalidMessage, match=told):
+            await house.call(SessionCall(start=SessionStart(model="spiky", learning=learning)))
 
 
 async def test_call_that_waited_longer_than_its_budget_is_not_done() -> None:

@@ -10,12 +10,31 @@ from shared.contracts.v1.jobs import BlobRef, ModelName, Token
 MAX_TTL = 12 * 3600.0  # [s]; a snapshot is stored for twice as long
 
 
+class Learning(Value):
+    """A layer learns from what the session is shown, by pair STDP; time constants in steps."""
+
+    layer: str = Field(min_length=1, max_length=256)
+    a_plus: float = 0.01  # weight gained by a pair without delay
+    a_minus: float = 0.0  # weight lost
+    tau_plus: float = Field(default=20.0, gt=0.0)
+    tau_minus: float = Field(default=20.0, gt=0.0)
+    w_min: float | None = None  # None: the least of the weights, or 0
+    w_max: float | None = None  # None: the largest of the weights
+    offset: float = 0.0  # trace below which a spike of the neuron weakens
+    nearest: bool = False  # only nearest pairs count
+    theta_plus: float = 0.0  # what a spike adds to the neuron's own threshold
+    tau_theta: float | None = Field(default=None, gt=0.0)  # None: it never falls back
+    inhibition: float = Field(default=0.0, ge=0.0)  # what a spike takes from all others
+    alone: bool = False  # at most one neuron fires in a step
+
+
 class SessionStart(Value):
     """Begin a session; one of the same name ends."""
 
     model: ModelName
     variant: ModelName | None = None  # None: the default one
     ttl: float = Field(default=300.0, gt=0.0, le=MAX_TTL)  # without a call it ends [s]
+    learning: Learning | None = None
 
 
 class SessionCall(Message):
@@ -35,6 +54,7 @@ class SessionCall(Message):
     restore: bool = False  # first go back to the last snapshot
     snapshot: bool = False  # afterwards store a snapshot before the answer
     end: bool = False  # afterwards end the session
+    kept: bool = False  # the answer also holds what goes into the next call: potentials, weights
     events: bool = False  # spikes come back as events, `train.events` (events, 3) i32
     budget: float = Field(default=30.0, gt=0.0)  # [s] until nobody waits for the answer
 
@@ -75,6 +95,7 @@ class SessionCard(Message):
     variant: ModelName
     artifact: BlobRef
     ttl: float  # [s]
+    learning: Learning | None = None
     rows: int = 0  # 0: no step was done yet
     steps: int = 0  # done in the snapshot
     snapshot: BlobRef | None = None  # None: it begins anew
