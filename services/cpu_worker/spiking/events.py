@@ -35,6 +35,18 @@ def listed(words: Any, first: int, count: int, found: Any) -> int:
 
 
 @kernel
+def set_bits(words: Any) -> int:
+    """How many bits of all words are set."""
+    total = 0
+    for word in words:
+        held = word - ((word >> np.uint32(1)) & np.uint32(0x55555555))
+        held = (held & np.uint32(0x33333333)) + ((held >> np.uint32(2)) & np.uint32(0x33333333))
+        held = (held + (held >> np.uint32(4))) & np.uint32(0x0F0F0F0F)
+        total += int(np.uint32(held * np.uint32(0x01010101)) >> np.uint32(24))
+    return total
+
+
+@kernel
 def added(codes: Any, active: Any, size: int, total: Any) -> None:
     """Columns of codes added to the sums."""
     m, at = total.size, 0

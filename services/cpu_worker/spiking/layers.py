@@ -1,6 +1,7 @@
 """Layers of spiking neurons on the CPU; without compiled kernels the references compute."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -10,8 +11,9 @@ from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Held, Plain
 from shared.operators import plastic, spiking_layers
-from shared.operators.spec import Attributes
+from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
+from shared.spiking.layers import Layer
 from shared.tensors.dtypes import F32, U32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are an
 
 Made = dict[str, Array | Tensor]
 # Synapses by the weight and the binary places; they go with the weight.
+_NONE: F32 = np.zeros((0, 0), np.float32)  # currents of synapses that do not filter
 _KNOWN: "WeakKeyDictionary[Plain, dict[int, Synapses]]" = WeakKeyDictionary()
 
 
@@ -28,7 +31,7 @@ def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes
     from services.cpu_worker.spiking.running import Run, advance
 
     n, steps, _ = _shape(inputs["spikes"])
-    layer = spiking_layers.layer_of(attributes)
+    layer = _layer_of(tuple(attributes.items()))
     synapses = _synapses(inputs["weight"], layer.fraction)
     m = synapses.codes.shape[1]
     bias = np.zeros(m, np.int32)
@@ -38,13 +41,24 @@ def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes
         layer,
         words=_words(inputs["spikes"]),
         v=_first(inputs, "v", (n, m), layer.leak),
-        i=_first(inputs, "i", (n, m), 0.0),
+        i=_NONE if layer.synapse is None else _first(inputs, "i", (n, m), 0.0),
         fired=np.zeros((n, steps, -(-m // 32)), np.uint32),
     )
     if n and m:
         advance(run, synapses, bias, _shape(inputs["spikes"])[2], engine.threads)
     made: Made = {"spikes": _bits(run.fired, (n, steps, m)), "v_next": run.v}
     return made if layer.synapse is None else {**made, "i_next": run.i}
+
+
+@lru_cache(maxsize=64)
+def _layer_of(attributes: tuple[tuple[str, Scalar], ...]) -> Layer:
+    """A layer, checked once and not for every call."""
+    return spiking_layers.layer_of(dict(attributes))
+
+
+@lru_cache(maxsize=64)
+def _phases(neurons: int) -> U32:
+    return rates.phases(neurons)
 
 
 def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -58,7 +72,7 @@ def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attribut
     n, k = x.shape
     words: U32 = np.zeros((n, steps, -(-k // 32)), np.uint32)
     flat: F32 = np.ascontiguousarray(x).reshape(-1)
-    events.evenly(flat, steps, k, rates.phases(k), words.reshape(-1))
+    events.evenly(flat, steps, k, _phases(k), words.reshape(-1))
     return {"spikes": _bits(words, (n, steps, k))}
 
 

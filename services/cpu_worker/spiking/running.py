@@ -5,13 +5,15 @@ faster is a matter of how many inputs spike: that is counted for every call.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking import events
+from services.cpu_worker.spiking import events, registers
+from services.cpu_worker.spiking.registers import WORD
 from shared.spiking import layers
 from shared.spiking.layers import Layer
 from shared.tensors.dtypes import F32, I32, U32
@@ -28,14 +30,16 @@ class Synapses:
     """Weights as whole numbers."""
 
     codes: I32  # (k, m)
+    wide: I32  # (k, m rounded up to words), zero beyond m
     narrow: bool  # whether every sum of them is exact in float32
 
     @classmethod
     def of(cls, weight: F32, fraction: int) -> "Synapses":
         """Of a weight (m, k), or of a vector (m,) as one row."""
         made = np.ascontiguousarray(np.atleast_2d(layers.codes(weight, fraction).T))
+        wide: I32 = _widened(made, -(-made.shape[1] // WORD) * WORD)
         most = np.abs(made.astype(np.float64)).sum(axis=0).max(initial=0.0)
-        return cls(made, bool(most < EXACT))
+        return cls(made, wide, bool(most < EXACT))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,7 @@ def advance(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) 
         threads: that share the rows.
     """
     n, steps, _ = run.words.shape
-    share = int(np.bitwise_count(run.words).sum()) / max(n * steps * inputs, 1)
+    share = events.set_bits(run.words.reshape(-1)) / max(n * steps * inputs, 1)
     if share < (FLOAT32_FROM if synapses.narrow else FLOAT64_FROM):
         by_events(run, synapses, bias, threads)
     else:
@@ -68,11 +72,39 @@ def advance(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) 
 def by_events(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
     """Work proportional to the inputs that spike."""
     n, steps, width = run.words.shape
+    bounds = shares.even(n, min(threads, n))
+    if run.layer.synapse is None:
+        _in_registers(run, synapses, bias, bounds)
+        return
     flat = (run.words, synapses.codes, bias, run.v, run.i, run.fired)
     arrays = tuple(array.reshape(-1) for array in flat)
-    sizes, bounds = (steps, width, bias.size), shares.even(n, min(threads, n))
     pair = (events.layer, events.layer_shared)
+    sizes = (steps, width, bias.size)
     compiled.run(*pair, bounds, sizes, arrays, _unit(run.layer), neuron_of(run.layer))
+
+
+def _in_registers(run: Run, synapses: Synapses, bias: I32, bounds: Any) -> None:
+    """Neurons whose synapses do not filter, rounded up to words."""
+    (_, steps, width), wide = run.words.shape, synapses.wide.shape[1]
+    held, v = _widened(bias[np.newaxis], wide), _widened(run.v, wide)
+    flat = (run.words, synapses.wide, held, v, run.fired)
+    arrays = tuple(array.reshape(-1) for array in flat)
+    neuron = (_unit(run.layer), *neuron_of(run.layer)[:5])
+    pair = (registers.layer, registers.layer_shared)
+    compiled.run(*pair, bounds, (steps, width, wide), arrays, neuron)
+    if v is not run.v:
+        run.v[:] = v[:, : bias.size]
+        run.fired[:, :, -1] &= np.uint32((1 << bias.size % WORD) - 1)
+
+
+def _widened(array: Any, wide: int) -> Any:
+    """Rows (n, m) with zeros up to a width; the array itself where it has that."""
+    n, m = array.shape
+    if m == wide:
+        return array
+    made = np.zeros((n, wide), array.dtype)
+    made[:, :m] = array
+    return made
 
 
 def by_blas(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) -> None:
@@ -94,6 +126,7 @@ def by_blas(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) 
         compiled.run(*pair, bounds, (steps, m), arrays, _unit(run.layer), neuron_of(run.layer))
 
 
+@lru_cache(maxsize=64)
 def neuron_of(layer: Layer) -> tuple[Any, ...]:
     """A layer as the kernels take it."""
     levels = (layer.decay, layer.leak, layer.threshold, layer.reset)
