@@ -175,10 +175,11 @@ def numbers(words: Any, k: int, x: Any) -> None:
 
 
 @kernel
-def evenly(x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
-    """Numbers to evenly spaced spikes; see `spiking.rates`.
+def evenly(span: Any, x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
+    """Numbers of some rows to evenly spaced spikes; see `spiking.rates`.
 
     Args:
+        span: first row, and the row after the last one.
         x: (n * k,) float32.
         phase: (k,) uint32, below 2**24.
         words: (n * steps * ceil(k / 32),) uint32, written.
@@ -187,7 +188,7 @@ def evenly(x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
     share, reached = np.empty(k, np.uint32), np.empty(k, np.uint32)
     eights = np.zeros(4 * made, np.uint64)
     flags = eights.view(np.uint8)
-    for row in range(x.size // max(k, 1)):
+    for row in range(span[0], span[1]):
         held = x[row * k : row * k + k]
         for i in range(k):
             known = min(max(held[i], np.float32(0)), np.float32(1)) if held[i] == held[i] else 0.0
@@ -198,6 +199,13 @@ def evenly(x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
                 reached[i] = (reached[i] + share[i]) & MASK
                 flags[i] = reached[i] < share[i]
             packed(eights, words, (row * steps + step) * made, made)
+
+
+@shared
+def evenly_shared(bounds: Any, x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
+    """`evenly` with one share of rows per turn."""
+    for share in prange(bounds.size - 1):
+        evenly((bounds[share], bounds[share + 1]), x, steps, k, phase, words)
 
 
 @kernel

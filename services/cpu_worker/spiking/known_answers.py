@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from services.cpu_worker.simd import compiled
+from services.cpu_worker.sparse import shares
 from services.cpu_worker.spiking import events, learning
 from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
 from shared.spiking import layers, plastic, rates
@@ -23,7 +25,9 @@ def verify(threads: int) -> None:
     x: F32 = rng.random((ROWS, INPUTS), dtype=np.float32)
     spikes = rates.evenly(x, STEPS)
     words: U32 = np.zeros((ROWS, STEPS, -(-INPUTS // 32)), np.uint32)
-    events.evenly(x.reshape(-1), STEPS, INPUTS, rates.phases(INPUTS), words.reshape(-1))
+    encoding = (x.reshape(-1), STEPS, INPUTS, rates.phases(INPUTS), words.reshape(-1))
+    bounds = shares.even(ROWS, min(threads, ROWS))
+    compiled.run(events.evenly, events.evenly_shared, bounds, *encoding)
     _require(np.array_equal(words, packing.join_spikes(spikes)), "rate_encode")
     y: F32 = np.zeros((ROWS, INPUTS), np.float32)
     events.counted(words.reshape(-1), STEPS, INPUTS, np.float32(1), y.reshape(-1))

@@ -67,12 +67,16 @@ def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attribut
     if attributes["mode"] != "evenly":
         spikes = rates.randomly(x, steps, int(attributes["seed"]))  # type: ignore[arg-type]  # its kind
         return {"spikes": spiking_layers.bits(spikes)}
+    from services.cpu_worker.simd import compiled
+    from services.cpu_worker.sparse import shares
     from services.cpu_worker.spiking import events
 
     n, k = x.shape
     words: U32 = np.zeros((n, steps, -(-k // 32)), np.uint32)
     flat: F32 = np.ascontiguousarray(x).reshape(-1)
-    events.evenly(flat, steps, k, _phases(k), words.reshape(-1))
+    if n:
+        bounds, pair = shares.even(n, min(engine.threads, n)), (events.evenly, events.evenly_shared)
+        compiled.run(*pair, bounds, flat, steps, k, _phases(k), words.reshape(-1))
     return {"spikes": _bits(words, (n, steps, k))}
 
 
