@@ -12,6 +12,7 @@ from ops.cli.session import Session
 if TYPE_CHECKING:
     from shared.client.client import Client
     from shared.client.sessions import Session as Stream
+    from shared.contracts.v1.sessions import Learning
     from shared.tensors.dtypes import Array
 
 MOST_STEPS = 1_000_000  # of a file of events
@@ -28,6 +29,10 @@ Chunk = Annotated[int, typer.Option(min=1, help="Steps of one call.")]
 Called = Annotated[str | None, typer.Option("--session", help="Name of the session.")]
 Resume = Annotated[bool, typer.Option(help="Go on with a session that lives.")]
 Keep = Annotated[bool, typer.Option(help="Leave it alive, to be resumed.")]
+Learn = Annotated[str | None, typer.Option(help="Layer that learns by pair STDP.")]
+Gain = Annotated[float, typer.Option(help="Weight gained by a pair without delay, for --learn.")]
+Loss = Annotated[float, typer.Option(help="Weight lost by a pair in the other order.")]
+Tau = Annotated[float, typer.Option(help="Steps in which the window falls to 1/e.")]
 Version = Annotated[str, typer.Option(help="Variant; none is the default one.")]
 Output = Annotated[
     Path | None, typer.Option(help="Write events (row, step, neuron) and last values to a .npz.")
@@ -43,6 +48,10 @@ def stream(  # noqa: PLR0913 - one per option
     called: Called = None,
     resume: Resume = False,
     keep: Keep = False,
+    learn: Learn = None,
+    a_plus: Gain = 0.01,
+    a_minus: Loss = 0.0,
+    tau: Tau = 20.0,
     version: Version = "",
     output: Output = None,
     timeout: Timeout = 30.0,
@@ -57,8 +66,10 @@ def stream(  # noqa: PLR0913 - one per option
     if resume and called is None:
         raise InvalidUsage("--resume needs the name of the session: add --session")
 
+    rule = _rule(learn, a_plus, a_minus, tau)
+
     async def work(client: "Client") -> "dict[str, Array]":
-        opened = client.session(name, called, version=version, timeout=timeout)
+        opened = client.session(name, called, version=version, learning=rule, timeout=timeout)
         await (opened.join() if resume else opened.begin())
         port, neurons = await _port(client, name, version)
         made = await _fed(session, opened, port, _spikes(input_, neurons), chunk)
@@ -69,6 +80,17 @@ def stream(  # noqa: PLR0913 - one per option
     made = remote.call(session, work, seconds=timeout)
     if output:
         arrays.save(output, made)
+
+
+def _rule(layer: str | None, a_plus: float, a_minus: float, tau: float) -> "Learning | None":
+    from shared.contracts.errors import InvalidUsage
+    from shared.contracts.v1.sessions import Learning
+
+    if layer is None:
+        return None
+    if not tau > 0:
+        raise InvalidUsage(f"--tau is positive, got {tau}")
+    return Learning(layer=layer, a_plus=a_plus, a_minus=a_minus, tau_plus=tau, tau_minus=tau)
 
 
 async def _port(client: "Client", name: str, version: str) -> tuple[str, int]:

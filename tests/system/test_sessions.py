@@ -119,6 +119,22 @@ def test_command_streams_a_file_and_goes_on_with_the_session(
     assert "[EL-1214] no session 'file'" in third.stderr
 
 
+def test_command_lets_a_layer_learn_or_says_which_may(
+    stack: Running, spiky: str, tmp_path: Path
+) -> None:
+    spikes = tmp_path / "x.npy"
+    np.save(spikes, X[0, :60])
+    common = ("stream", spiky, "--input", str(spikes), "--a-plus", "0.5", "--json", "--learn")
+
+    learns = processes.command(*common, "neurons", address=stack.grpc)
+    nobody = processes.command(*common, "synapses", address=stack.grpc)
+
+    fixed = processes.command("stream", spiky, "--input", str(spikes), "--json", address=stack.grpc)
+    assert learns.returncode == 0
+    assert learns.stdout != fixed.stdout
+    assert "no layer 'synapses' can learn; there are neurons" in nobody.stderr
+
+
 def test_command_says_what_a_stream_cannot_take(stack: Running, spiky: str, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("step,neuron\n0,5\n1,99\n")
