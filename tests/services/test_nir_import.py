@@ -110,6 +110,10 @@ def test_leaky_neurons_spike_as_their_equations_say(reset: float) -> None:
     np.testing.assert_allclose(found["rate"], found["train"].mean(axis=1), rtol=1e-6)
 
 
+def test_rates_come_first_since_accuracy_and_training_read_the_first_output() -> None:
+    assert served(chain(affine(12, 5), lif(5))).outputs == ("rate", "train", "v")
+
+
 def test_neurons_that_do_not_leak_and_those_that_only_integrate() -> None:
     gathering = nir.IF(r=every(9, 300.0), v_threshold=every(9, 1.0), v_reset=every(9, 0.0))
     reading = nir.LI(tau=every(5, 0.02), r=every(5, 2.0), v_leak=every(5, 0.0))

@@ -34,8 +34,8 @@ class _Made:
 
 
 def translate(chain: Chain, *, dt: float, steps: int) -> tuple[Network, Coverage]:
-    """Layers of neurons on spikes (n, steps, k); the answer is spikes, their rates, and the last
-    potentials.
+    """Layers of neurons on spikes (n, steps, k); the answer is rates of spikes, the spikes, and the
+    last potentials. Rates come first: what is measured or trained reads the first output.
 
     Args:
         dt: length of a step [s].
@@ -65,7 +65,7 @@ def translate(chain: Chain, *, dt: float, steps: int) -> tuple[Network, Coverage
         Step("count", "spike_rate", {"spikes": made.value}, {"y": "rate"}),
     ]
     kind = TensorType(Layout.DENSE, Dtype.F32, (None, steps, width))
-    outputs = ("train", "rate", "v")
+    outputs = ("rate", "train", "v")
     return Network({"x": kind}, outputs, tuple(made.steps), made.weights), coverage
 
 
