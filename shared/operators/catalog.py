@@ -29,6 +29,7 @@ from shared.operators.sparse import (
     SPMM_SELL,
 )
 from shared.operators.spec import OperatorSpec
+from shared.operators.spike_join import SPIKE_JOIN
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
 from shared.operators.spiking_layers import (
     CUBA_LAYER,
@@ -61,6 +62,7 @@ CATALOG: tuple[OperatorSpec, ...] = (
     CUBA_LAYER,
     RATE_ENCODE,
     SPIKE_RATE,
+    SPIKE_JOIN,
     SPIKE_PACK,
     SPIKE_UNPACK,
     PLASTIC_LAYER,

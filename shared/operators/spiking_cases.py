@@ -87,6 +87,21 @@ def spike_pack(rng: Rng) -> Iterator[Case]:
     yield Case("empty_batch", {"x": samples.zeros(0, 3, 5)})
 
 
+def spike_join(rng: Rng) -> Iterator[Case]:
+    """Sizes around words on both sides, and a side without neurons."""
+    for name, n, steps, k, m in (
+        ("one_bit_each", 1, 1, 1, 1),
+        ("odd_sizes", 3, 7, 37, 19),
+        ("within_a_word", 2, 5, 3, 5),
+        ("words", 2, 5, 96, 64),
+        ("over_words", 2, 4, 33, 100),
+        ("nothing_first", 2, 3, 0, 40),
+        ("nothing_second", 2, 3, 40, 0),
+        ("empty_batch", 0, 3, 5, 7),
+    ):
+        yield Case(name, {"a": train(rng, n, steps, k), "b": train(rng, n, steps, m)})
+
+
 def spike_rate(rng: Rng) -> Iterator[Case]:
     """Sizes around words."""
     for name, n, steps, k in (("one_bit", 1, 1, 1), ("odd_sizes", 3, 7, 37), ("words", 2, 40, 96)):

@@ -92,6 +92,17 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
     ),
     # 2·2·5·3 operations; 4·6 bytes of x, a word of 4 in each of 2·5 steps
     ("rate_encode", {"x": dense(2, 3)}, {"steps": 5}, 60, 64),
+    # 2·5·3 and 2·5·40 bits; words 4·2·5 of a, twice that of b, and of both
+    (
+        "spike_join",
+        {
+            "a": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3)),
+            "b": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 40)),
+        },
+        {},
+        430,
+        200,
+    ),
     ("spike_pack", {"x": dense(2, 5, 3)}, {}, 30, 160),
     ("spike_unpack", {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3))}, {}, 30, 160),
     ("spike_rate", {"spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3))}, {}, 30, 64),

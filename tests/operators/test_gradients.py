@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from shared.operators import catalog, validate
+from shared.operators import catalog, spiking_cases, validate
 from shared.operators.catalog import CATALOG
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Attributes, Backward, Case, OperatorSpec, Tensors
@@ -18,7 +18,8 @@ from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
 STRAIGHT = ("quantize_i8", "dequantize_i8")  # whose slopes are those of what they stand for
-SPIKING = ("lif_layer", "cuba_layer", "spike_rate")  # those of a surrogate, see tests/numerics
+# of spikes, which differences do not show: see tests/numerics and below
+SPIKING = ("lif_layer", "cuba_layer", "spike_rate", "spike_join")
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
 SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_", "_to_")
 CASES = [
@@ -80,15 +81,16 @@ def test_gradient_is_the_slope_of_the_reference(spec: OperatorSpec, case: Case) 
 def test_gradients_have_the_shapes_of_what_they_belong_to(spec: OperatorSpec) -> None:
     for case in spec.cases(np.random.default_rng(5)):
         made = REFERENCE.run(spec, case.inputs, case.attributes)
-        y = made["y"] if "y" in made else made["v_next"]
+        port = next(port for port in ("y", "v_next", "spikes") if port in made)
+        y = made[port] if port != "spikes" else dense(np.ones(made[port].shape, np.float32))
         if y.dtype is not Dtype.F32 or prod(y.shape) > 40_000:
             continue
 
         with np.errstate(all="ignore"):
-            found = gradients(spec, case, y, "y" if "y" in made else "v_next")
+            found = gradients(spec, case, y, port)
 
-        for port, slope in found.items():
-            held = case.inputs[port]
+        for read, slope in found.items():
+            held = case.inputs[read]
             bits = held.layout is Layout.SPIKE_BITS
             assert slope.shape == (held.shape if bits else held.parts["values"].shape)
             assert slope.dtype is Dtype.F32
@@ -151,3 +153,13 @@ def _moved(inputs: dict[str, Tensor], port: str, at: int, sign: float) -> dict[s
     array = inputs[port].parts["values"].copy()
     array.reshape(-1)[at] += np.float32(sign * STEP)
     return inputs | {port: replace(inputs[port], parts={**inputs[port].parts, "values": array})}
+
+
+def test_each_part_of_joined_spikes_takes_its_own_slopes() -> None:
+    case = next(spiking_cases.spike_join(np.random.default_rng(0)))  # a neuron each
+    outer = dense(np.float32([[[0.5, -2.0]]]))
+
+    found = gradients(catalog.spec("spike_join"), case, outer, "spikes")
+
+    assert found["a"].values.tolist() == [[[0.5]]]
+    assert found["b"].values.tolist() == [[[-2.0]]]

@@ -91,6 +91,15 @@ def spike_rate(call: Call) -> None:
     kernel.launch(n * k, n, steps, k, share, call.buffer("spikes", WORDS), call.output("y"))
 
 
+def spike_join(call: Call) -> None:
+    """A word of 32 neurons per work-item."""
+    (n, steps, k), m = call.inputs["a"].shape, call.inputs["b"].shape[2]
+    kernel = call.gpu.programs.kernel("spike_join", call.gpu.tuning.items)
+    count, inputs = n * steps, (call.buffer(port, WORDS) for port in ("a", "b"))
+    words = count * -(-(k + m) // 32)
+    kernel.launch(words, count, k, m, *inputs, call.output("spikes", WORDS))
+
+
 def spike_pack(call: Call) -> None:
     """A word of 32 numbers per work-item."""
     n, steps, k = call.inputs["x"].shape

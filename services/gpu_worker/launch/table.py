@@ -38,6 +38,7 @@ LAUNCHERS: dict[str, Callable[[Call], None]] = {
     "rate_encode": spiking_layers.rate_encode,
     "spike_rate": spiking_layers.spike_rate,
     "spike_pack": spiking_layers.spike_pack,
+    "spike_join": spiking_layers.spike_join,
     "spike_unpack": spiking_layers.spike_unpack,
     "relu": elementwise.relu,
     "sigmoid": elementwise.sigmoid,

@@ -31,7 +31,7 @@ def configurations() -> Iterator[Configuration]:
         yield Configuration("plastic_layer", "plastic_layer", {"ALONE": alone})
     for random in (0, 1):
         yield Configuration("rate_encode", "rate_encode", {"RANDOM": random})
-    for name in ("spike_rate", "spike_pack", "spike_unpack"):
+    for name in ("spike_rate", "spike_join", "spike_pack", "spike_unpack"):
         yield Configuration(name, name)
     for aligned in (1, 0):
         yield Configuration("stdp_update", "stdp_update", {"ALIGNED": aligned})
