@@ -1,4 +1,4 @@
-"""NIR files (Neuromorphic Intermediate Representation): bytes to a graph, nothing in it believed.
+"""NIR files (Neuromorphic Intermediate Representation): bytes to nodes by name, nothing believed.
 
 Runs inside the sandbox alone, as every reader of files from outside.
 Source: Pedersen et al. 2024, "Neuromorphic intermediate representation: A unified instruction set
@@ -6,72 +6,82 @@ for interoperable brain-inspired computing"; the file is HDF5.
 """
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import h5py
 import nir
 import numpy as np
 
-from shared.contracts.errors import InvalidNetwork
+from services.compressor.importers import nir_nested
+from services.compressor.importers.nir_nested import Described, Wired
+from shared.contracts.errors import InvalidNetwork, TooLarge, UnsupportedOperator
 
-MAX_NODES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Nodes one after the other, from input to output, by name."""
-
-    nodes: tuple[tuple[str, nir.NIRNode], ...]
+MAX_BYTES = 2**30  # of all arrays as the file declares them; compressed ones may be small in it
+WORDS = {"padding": ("same", "valid")}  # what is said in words; all else is numbers
+UNSAID = ("input_type", "output_type", "metadata", "type")
 
 
-def decode(data: bytes) -> Chain:
-    """The nodes of a file in the order in which values pass.
+def decode(data: bytes) -> Wired[nir.NIRNode]:
+    """The nodes of a file in the order in which values pass, graphs in it taken apart.
 
     Raises:
-        InvalidNetwork: no NIR file, cut off, with unknown nodes, too many of them, values that are
-            not finite, or not a chain: a branch, a cycle or a node that nothing reaches.
+        InvalidNetwork: no NIR file, cut off, with too many nodes, fields that are missing or no
+            finite numbers, or a graph that cannot be put in order; names the node.
+        TooLarge: its arrays take more than `MAX_BYTES`.
+        UnsupportedOperator: a node of a type that NIR has not.
     """
     try:
         with h5py.File(io.BytesIO(data), "r") as held:  # type: ignore[attr-defined,no-untyped-call]
-            described = nir.serialization.hdf2dict(held["node"])
-        graph = nir.dict2NIRNode({**described, "type_check": False})
+            described = _read(held["node"])
+    except TooLarge:
+        raise
     except Exception as error:  # the parsers raise whatever their own code stumbles over
         raise InvalidNetwork(f"no NIR file: {type(error).__name__}: {error}") from None
-    if not isinstance(graph, nir.NIRGraph):
-        raise InvalidNetwork(f"a NIR file holds a graph, got {type(graph).__name__}")
-    return _chain(graph)
+    wired = nir_nested.flattened(described)
+    return wired.of({name: _node(name, node) for name, node in wired.nodes.items()})
 
 
-def _chain(graph: nir.NIRGraph) -> Chain:
-    if len(graph.nodes) > MAX_NODES:
-        raise InvalidNetwork(f"{len(graph.nodes)} nodes, over the limit of {MAX_NODES}")
-    for name, node in graph.nodes.items():
-        _require_finite(name, node)
-    starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-    if len(starts) != 1:
-        raise InvalidNetwork(f"one input is served, the file has {len(starts)}")
-    following: dict[str, list[str]] = {}
-    for before, reached in graph.edges:
-        following.setdefault(before, []).append(reached)
-    order, seen = [starts[0]], {starts[0]}
-    while after := following.get(order[-1], []):
-        if len(after) > 1 or after[0] in seen or after[0] not in graph.nodes:
-            shown = ", ".join(after[:5])
-            raise InvalidNetwork(
-                f"{order[-1]!r} leads to {shown}: branches and cycles are not served, only nodes "
-                "one after the other"
-            )
-        order.append(after[0])
-        seen.add(after[0])
-    if left := [name for name in graph.nodes if name not in seen]:
-        raise InvalidNetwork(f"nothing leads from the input to {left[0]!r}")
-    if not isinstance(graph.nodes[order[-1]], nir.Output):
-        raise InvalidNetwork(f"the last node is {order[-1]!r}, which is no output")
-    return Chain(tuple((name, graph.nodes[name]) for name in order[1:-1]))
+def _read(group: Any) -> Described:
+    declared = 0
+
+    def count(_: str, item: Any) -> None:
+        nonlocal declared
+        if not isinstance(item, h5py.Group):  # type: ignore[attr-defined]
+            declared += item.nbytes
+            if declared > MAX_BYTES:
+                raise TooLarge(
+                    f"the file declares arrays of {declared} bytes up to {item.name!r}, over the "
+                    f"limit of {MAX_BYTES}"
+                )
+
+    group.visititems(count)
+    return dict(nir.serialization.hdf2dict(group))
 
 
-def _require_finite(name: str, node: nir.NIRNode) -> None:
-    for field, value in vars(node).items():
-        floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-        if floats and not np.isfinite(value).all():
-            raise InvalidNetwork(f"{field} of {name!r} is not finite")
+def _node(name: str, described: Described) -> nir.NIRNode:
+    """One node from its fields.
+
+    Raises:
+        InvalidNetwork, UnsupportedOperator: see `decode`.
+    """
+    kind = str(described.get("type"))
+    if kind not in nir_nested.KINDS:
+        raise UnsupportedOperator(f"{name!r} ({kind}): no type of node that NIR has")
+    _require_numbers(name, kind, described)
+    try:
+        return nir.dict2NIRNode(dict(described))
+    except Exception as error:  # as above
+        said = f"{type(error).__name__}: {error}"
+        raise InvalidNetwork(f"{name!r} ({kind}) cannot be read: {said[:200]}") from None
+
+
+def _require_numbers(name: str, kind: str, fields: Mapping[str, Any]) -> None:
+    for field, value in fields.items():
+        if field in UNSAID or value is None or value in WORDS.get(field, ()):
+            continue
+        held = np.asarray(value)
+        if held.dtype.kind not in "biuf":
+            raise InvalidNetwork(f"{field} of {name!r} ({kind}) is {str(value)[:40]!r}, no number")
+        if not np.isfinite(held).all():
+            raise InvalidNetwork(f"{field} of {name!r} ({kind}) is not finite")

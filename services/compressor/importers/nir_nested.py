@@ -1,0 +1,169 @@
+"""Graphs of NIR: those inside others taken apart, and all nodes in the order values pass."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import nir
+
+from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+
+MAX_NODES = 10_000
+MAX_DEPTH = 16  # graphs inside graphs
+SEPARATOR = "."  # between the name of a graph and that of a node in it
+GRAPH, INPUT, OUTPUT = "NIRGraph", "Input", "Output"
+KINDS = frozenset(
+    name
+    for name, kind in vars(nir).items()
+    if isinstance(kind, type) and issubclass(kind, nir.NIRNode)
+) - {"NIRNode", "Identity", GRAPH}
+Described = Mapping[str, Any]  # the fields of a node
+Node = TypeVar("Node")
+Other = TypeVar("Other")
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wired(Generic[Node]):
+    """Nodes by name, every one after all that it reads; the first is the input."""
+
+    nodes: Mapping[str, Node]
+    before: Mapping[str, tuple[str, ...]]  # what each reads, and adds up
+    output: str
+
+    def of(self, nodes: "Mapping[str, Other]") -> "Wired[Other]":
+        """The same wiring of other nodes."""
+        return Wired(nodes, self.before, self.output)
+
+
+def flattened(graph: Described) -> Wired[Described]:
+    """All nodes of a graph and of those in it, whose ends stay and pass on what they read.
+
+    Raises:
+        InvalidNetwork: no graph, too many nodes or too deep, edges from or to nowhere, not one
+            input and one output, or a node that nothing leads to or away from.
+        UnsupportedOperator: a cycle; names a node of it.
+    """
+    nodes: dict[str, Described] = {}
+    edges = _gather(graph, "", nodes)
+    first, last = _end(graph, "", INPUT), _end(graph, "", OUTPUT)
+    before: dict[str, dict[str, None]] = {name: {} for name in nodes}
+    for source, reader in edges:
+        if source in before[reader]:
+            raise InvalidNetwork(f"an edge from {source!r} to {reader!r} is there twice")
+        before[reader][source] = None
+    _require_used(nodes, before, first, last)
+    order = _ordered(nodes, before)
+    return Wired(
+        {name: nodes[name] for name in order}, {name: tuple(before[name]) for name in order}, last
+    )
+
+
+def _gather(
+    graph: Described, prefix: str, nodes: dict[str, Described], depth: int = 0
+) -> list[Edge]:
+    """Fill `nodes`; the edges between them, where a graph inside is entered and left at its
+    ends."""
+    if depth > MAX_DEPTH:
+        raise InvalidNetwork(f"{prefix[:40]!r} lies in over {MAX_DEPTH} graphs")
+    own = _own(graph, prefix)
+    edges: list[Edge] = []
+    entered, left = ({name: prefix + name for name in own} for _ in range(2))
+    for name, node in own.items():
+        if node.get("type") != GRAPH:
+            _add(nodes, prefix + name, node)
+            continue
+        inside = prefix + name + SEPARATOR
+        edges += _gather(node, inside, nodes, depth + 1)
+        entered[name], left[name] = (_end(node, inside, kind) for kind in (INPUT, OUTPUT))
+    for source, reader in _edges(graph, prefix):
+        for end in (source, reader):
+            if end not in own:
+                raise InvalidNetwork(f"an edge ends at {prefix + end!r}, which is no node")
+        edges.append((left[source], entered[reader]))
+    return edges
+
+
+def _own(graph: Described, prefix: str) -> Mapping[str, Described]:
+    kind, held = graph.get("type"), graph.get("nodes")
+    if kind != GRAPH:
+        raise InvalidNetwork(f"a NIR file holds a graph, got {str(kind)[:40]!r}")
+    if not isinstance(held, Mapping) or not all(isinstance(n, Mapping) for n in held.values()):
+        raise InvalidNetwork(f"the graph {prefix!r} has no nodes by name")
+    return held
+
+
+def _add(nodes: dict[str, Described], name: str, node: Described) -> None:
+    if name in nodes:
+        raise InvalidNetwork(f"two nodes are called {name!r} once graphs are taken apart")
+    if len(nodes) >= MAX_NODES:
+        raise InvalidNetwork(f"more nodes than the limit of {MAX_NODES}")
+    nodes[name] = node
+
+
+def _edges(graph: Described, prefix: str) -> Iterator[Edge]:
+    for edge in graph.get("edges", ()):
+        try:
+            source, reader = (end.decode() if isinstance(end, bytes) else str(end) for end in edge)
+        except (TypeError, ValueError):  # not two, or no text
+            raise InvalidNetwork(f"{str(edge)[:40]!r} is no edge of the graph {prefix!r}") from None
+        yield source, reader
+
+
+def _end(graph: Described, prefix: str, kind: str) -> str:
+    """The one input or output of a graph."""
+    found = [f"{prefix}{name}" for name, node in graph["nodes"].items() if node.get("type") == kind]
+    if len(found) != 1:
+        where = f"the graph {prefix.rstrip(SEPARATOR)!r}" if prefix else "the file"
+        raise InvalidNetwork(f"one {kind.lower()} is served, {where} has {len(found)}")
+    return found[0]
+
+
+def _require_used(
+    nodes: Mapping[str, Described], before: Mapping[str, Iterable[str]], first: str, last: str
+) -> None:
+    """Every node is read, and reads; but for the ends."""
+    read = {source for sources in before.values() for source in sources}
+    for name, node in nodes.items():
+        shown = f"{name!r} ({node.get('type')})"
+        if name != first and not before[name]:
+            raise InvalidNetwork(f"nothing leads from the input to {shown}")
+        if name != last and name not in read:
+            raise InvalidNetwork(f"nothing reads {shown}: each node leads to the output")
+        if (name == first and before[name]) or (name == last and name in read):
+            raise InvalidNetwork(f"{shown} is an end of the graph, and has edges on its outer side")
+
+
+def _ordered(nodes: Mapping[str, Described], before: Mapping[str, Mapping[str, None]]) -> list[str]:
+    """Every node after all that it reads, else as in the file.
+
+    Source: Kahn 1962, "Topological sorting of large networks".
+    """
+    waiting = {name: len(sources) for name, sources in before.items()}
+    readers: dict[str, list[str]] = {name: [] for name in nodes}
+    for name, sources in before.items():
+        for source in sources:
+            readers[source].append(name)
+    order = [name for name, count in waiting.items() if count == 0]
+    for name in order:  # grows while it is walked
+        for reader in readers[name]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                order.append(reader)
+    if len(order) < len(nodes):
+        found = _on_cycle(before, set(order))
+        kind = nodes[found].get("type")
+        raise UnsupportedOperator(
+            f"{found!r} ({kind}) reads what it makes itself: cycles are not served"
+        )
+    return order
+
+
+def _on_cycle(before: Mapping[str, Mapping[str, None]], ordered: set[str]) -> str:
+    """A node of a cycle: from any that has no place, back through others, until one comes again."""
+    name = next(name for name in before if name not in ordered)
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        name = next(source for source in before[name] if source not in ordered)
+    return name
