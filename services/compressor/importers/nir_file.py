@@ -65,7 +65,7 @@ def _node(name: str, described: Described) -> nir.NIRNode:
     Raises:
         InvalidNetwork, UnsupportedOperator: see `decode`.
     """
-    kind = str(described.get("type"))
+    kind = nir_nested.kind_of(described)
     if kind not in nir_nested.KINDS:
         raise UnsupportedOperator(f"{name!r} ({kind}): no type of node that NIR has")
     _require_numbers(name, kind, described)
@@ -78,7 +78,8 @@ def _node(name: str, described: Described) -> nir.NIRNode:
 
 def _require_numbers(name: str, kind: str, fields: Mapping[str, Any]) -> None:
     for field, value in fields.items():
-        if field in UNSAID or value is None or value in WORDS.get(field, ()):
+        said = isinstance(value, str) and value in WORDS.get(field, ())
+        if said or value is None or field in UNSAID:
             continue
         held = np.asarray(value)
         if held.dtype.kind not in "biuf":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import nir
+import numpy as np
 
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
 
@@ -59,6 +60,12 @@ def flattened(graph: Described) -> Wired[Described]:
     )
 
 
+def kind_of(node: Described) -> str:
+    """The type of a node as it says itself, whatever that is."""
+    kind = node.get("type")
+    return kind[:40] if isinstance(kind, str) else f"a {type(kind).__name__}"
+
+
 def _gather(
     graph: Described, prefix: str, nodes: dict[str, Described], depth: int = 0
 ) -> list[Edge]:
@@ -70,7 +77,7 @@ def _gather(
     edges: list[Edge] = []
     entered, left = ({name: prefix + name for name in own} for _ in range(2))
     for name, node in own.items():
-        if node.get("type") != GRAPH:
+        if kind_of(node) != GRAPH:
             _add(nodes, prefix + name, node)
             continue
         inside = prefix + name + SEPARATOR
@@ -85,9 +92,9 @@ def _gather(
 
 
 def _own(graph: Described, prefix: str) -> Mapping[str, Described]:
-    kind, held = graph.get("type"), graph.get("nodes")
+    kind, held = kind_of(graph), graph.get("nodes")
     if kind != GRAPH:
-        raise InvalidNetwork(f"a NIR file holds a graph, got {str(kind)[:40]!r}")
+        raise InvalidNetwork(f"a NIR file holds a graph, got {kind!r}")
     if not isinstance(held, Mapping) or not all(isinstance(n, Mapping) for n in held.values()):
         raise InvalidNetwork(f"the graph {prefix!r} has no nodes by name")
     return held
@@ -102,7 +109,10 @@ def _add(nodes: dict[str, Described], name: str, node: Described) -> None:
 
 
 def _edges(graph: Described, prefix: str) -> Iterator[Edge]:
-    for edge in graph.get("edges", ()):
+    edges = graph.get("edges", ())
+    if not isinstance(edges, list | tuple) and np.ndim(edges) == 0:
+        raise InvalidNetwork(f"the graph {prefix!r} has no list of edges")
+    for edge in edges:
         try:
             source, reader = (end.decode() if isinstance(end, bytes) else str(end) for end in edge)
         except (TypeError, ValueError):  # not two, or no text
@@ -112,7 +122,7 @@ def _edges(graph: Described, prefix: str) -> Iterator[Edge]:
 
 def _end(graph: Described, prefix: str, kind: str) -> str:
     """The one input or output of a graph."""
-    found = [f"{prefix}{name}" for name, node in graph["nodes"].items() if node.get("type") == kind]
+    found = [f"{prefix}{name}" for name, node in graph["nodes"].items() if kind_of(node) == kind]
     if len(found) != 1:
         where = f"the graph {prefix.rstrip(SEPARATOR)!r}" if prefix else "the file"
         raise InvalidNetwork(f"one {kind.lower()} is served, {where} has {len(found)}")
@@ -152,7 +162,7 @@ def _ordered(nodes: Mapping[str, Described], before: Mapping[str, Mapping[str, N
                 order.append(reader)
     if len(order) < len(nodes):
         found = _on_cycle(before, set(order))
-        kind = nodes[found].get("type")
+        kind = kind_of(nodes[found])
         raise UnsupportedOperator(
             f"{found!r} ({kind}) reads what it makes itself: cycles are not served"
         )
