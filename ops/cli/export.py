@@ -20,30 +20,36 @@ class Format(StrEnum):
 
     ONNX = "onnx"
     SAFETENSORS = "safetensors"
+    NIR = "nir"
 
 
+SUFFIXES = {".safetensors": Format.SAFETENSORS, ".nir": Format.NIR}
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Variant = Annotated[
     str | None, typer.Option(help="One of its variants; the default one if absent.")
 ]
 Kind = Annotated[
-    Format,
+    Format | None,
     typer.Option(
         "--format",
-        help="onnx: float32, INT8 and INT4 behind DequantizeLinear, sparse weights written out. "
-        "safetensors: everything as it is stored, and a .json with the manifest beside it.",
+        help="By the ending of the file if absent. onnx: float32, INT8 and INT4 behind "
+        "DequantizeLinear, sparse weights written out. "
+        "safetensors: everything as it is stored, and a .json with the manifest beside it. "
+        "nir: layers of spiking neurons.",
     ),
 ]
+Step = Annotated[float, typer.Option(help="nir: length of a step [s].")]
 Output = Annotated[Path, typer.Option(help="File to write.")]
 Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
 
 
-def export(
+def export(  # noqa: PLR0913 - one parameter per option
     session: Session,
     name: Name,
     output: Output,
     variant: Variant = None,
-    format_: Kind = Format.ONNX,
+    format_: Kind = None,
+    dt: Step = 1e-3,
     timeout: Timeout = 600.0,
 ) -> None:
     """Write a variant of a model to a file.
@@ -53,19 +59,21 @@ def export(
     from ops.cli import bodies, records, remote
     from shared.contracts.v1.jobs import Status
 
+    kind = format_ or SUFFIXES.get(output.suffix, Format.ONNX)
     body = bodies.checked(
         {
             "kind": "compress",
             "model": name,
             "action": "export",
             "variant": variant,
-            "format": format_.value,
+            "format": kind.value,
+            "dt": dt if kind is Format.NIR else None,
         }
     )
     record, tensors = remote.call(session, lambda client: _exported(session, client, body, timeout))
     if record.status is Status.SUCCEEDED:
         output.write_bytes(tensors["file"].values.tobytes())
-        if format_ is Format.SAFETENSORS:
+        if kind is Format.SAFETENSORS:
             manifest = json.dumps(record.report["manifest"], indent=2)
             output.with_suffix(".json").write_text(manifest + "\n")
     session.show(records.value(record), lambda: _words(record, output))

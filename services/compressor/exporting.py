@@ -7,7 +7,7 @@ import anyio.to_thread
 import numpy as np
 
 from services.compressor import manifests
-from services.compressor.exporters import onnx_qdq
+from services.compressor.exporters import nir_writer, onnx_qdq
 from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.errors import UnknownModel
@@ -18,6 +18,7 @@ from shared.tensors import container, layouts
 
 FILE = "file"  # the tensor of the result: (bytes,) u8
 ONNX = "onnx"
+DT = 1e-3  # length of a step [s] where none is said
 
 
 async def run(bus: Bus, body: CompressBody, progress: Progress) -> Outcome:
@@ -25,14 +26,15 @@ async def run(bus: Bus, body: CompressBody, progress: Progress) -> Outcome:
 
     Raises:
         UnknownModel: no such model or variant.
-        UnsupportedOperator, TooLarge: what ONNX cannot hold.
+        UnsupportedOperator, TooLarge: what ONNX or NIR cannot hold.
     """
     manifest = await manifests.read(bus, body.model)
     variant = _wanted(manifest, body.variant)
     stored = await bus.get_blob(variant.artifact)
     format_ = body.format or ONNX
     await progress(0.3, f"writing {variant.name} as {format_}")
-    data = await anyio.to_thread.run_sync(partial(_FORMATS[format_], stored))
+    written = partial(_FORMATS[format_], stored, dt=body.dt or DT)
+    data = await anyio.to_thread.run_sync(written)
     report = {
         "model": manifest.model,
         "variant": variant.name,
@@ -60,13 +62,21 @@ def _manifest(manifest: ModelManifest, variant: Variant) -> dict[str, object]:
     return shown
 
 
-def _onnx(stored: bytes) -> bytes:
+def _onnx(stored: bytes, *, dt: float) -> bytes:
     return onnx_qdq.encode(artifact.unpack(stored))
 
 
-def _as_stored(stored: bytes) -> bytes:
+def _nir(stored: bytes, *, dt: float) -> bytes:
+    return nir_writer.encode(artifact.unpack(stored), dt=dt)
+
+
+def _as_stored(stored: bytes, *, dt: float) -> bytes:
     """An artifact is a safetensors file already, and keeps the digest that its manifest names."""
     return stored
 
 
-_FORMATS: Mapping[str, Callable[[bytes], bytes]] = {ONNX: _onnx, "safetensors": _as_stored}
+_FORMATS: Mapping[str, Callable[..., bytes]] = {
+    ONNX: _onnx,
+    "nir": _nir,
+    "safetensors": _as_stored,
+}

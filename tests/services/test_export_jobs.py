@@ -11,6 +11,7 @@ from shared.contracts.errors import InvalidNetwork, UnknownModel
 from shared.contracts.v1.jobs import CompressBody, ImportBody, InferBody
 from shared.contracts.v1.models import ModelManifest
 from shared.tensors import layouts
+from tests.services import nir_files
 from tests.services.compressor_house import SCORES, House, X, network, opened
 
 ROWS = X[:5]
@@ -70,3 +71,23 @@ async def test_what_cannot_leave_or_enter_is_named(memory: MemoryBroker) -> None
             await exported(house, variant="tiny")
         with pytest.raises(InvalidNetwork, match="header"):
             await house.run(ImportBody(model="other", source=source, format="safetensors"))
+
+
+async def test_a_spiking_model_leaves_as_nir_and_comes_back_the_same(memory: MemoryBroker) -> None:
+    async with opened(memory) as house:
+        source = await house.bus.put_blob(
+            nir_files.chain(nir_files.affine(12, 5), nir_files.lif(5))
+        )
+        await house.run(ImportBody(model="spiky", source=source, format="nir", steps=60))
+
+        body = CompressBody(model="spiky", action="export", format="nir", dt=1e-3)
+        record, tensors = await house.run(body)
+
+        assert record.report["format"] == "nir"
+        source = await house.bus.put_blob(tensors["file"].values.tobytes())
+        await house.run(ImportBody(model="again", source=source, format="nir", steps=60))
+        rows = {"x": layouts.dense(nir_files.spikes(12))}
+        _, first = await house.run(InferBody(model="spiky"), rows)
+        _, second = await house.run(InferBody(model="again"), rows)
+        for name in ("rate", "train", "v"):
+            np.testing.assert_array_equal(first[name].values, second[name].values)

@@ -11,7 +11,7 @@ For a current S that is constant over a step, the equations are solved exactly.
     where both are the same.
 
 Potentials are counted from v_leak in units of v_threshold - v_leak, which may differ between
-neurons; decays and resets may not.
+neurons; decays and resets may not. A layer that was exported here is read as it was.
 """
 
 from typing import Any, NamedTuple
@@ -20,11 +20,12 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
+from services.compressor.exporters import nir_neurons
+from services.compressor.exporters.nir_neurons import NEVER
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
 from shared.operators.spec import Scalar
 
 F64 = npt.NDArray[np.float64]
-NEVER = float(np.finfo(np.float32).max)  # a threshold that nothing passes
 SILENT = (nir.LI, nir.I, nir.CubaLI)  # they only integrate
 NEURONS = (nir.LIF, nir.IF, nir.Threshold, nir.CubaLIF, *SILENT)
 
@@ -44,6 +45,8 @@ def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
         InvalidNetwork: constants that are no neuron's; names them.
         UnsupportedOperator: constants differ between neurons that have to be the same.
     """
+    if (ours := _kept(node, size, dt)) is not None:
+        return ours
     given: dict[str, Scalar] = {}
     span = np.ones(size)
     if isinstance(node, SILENT):
@@ -57,6 +60,19 @@ def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
     return Neuron("lif_layer", {"decay": decay, **given}, gain / span)
 
 
+def _kept(node: Any, size: int, dt: float) -> Neuron | None:
+    """A layer that was exported here, as long as the constants of its node still say the same."""
+    found = nir_neurons.read(node.metadata, dt=dt)
+    if found is None:
+        return None
+    operator, attributes, (kind, fields) = found
+    same = type(node).__name__ == kind and all(
+        np.allclose(getattr(node, name), value, rtol=1e-9, atol=1e-12)
+        for name, value in fields.items()
+    )
+    return Neuron(operator, dict(attributes), np.ones(size)) if same else None
+
+
 def _filtered(
     name: str, node: Any, size: int, dt: float, given: dict[str, Scalar], span: F64
 ) -> Neuron:
@@ -64,9 +80,7 @@ def _filtered(
     slow, fast = _tau(name, node, "tau_mem", size), _tau(name, node, "tau_syn", size)
     tau = _same(name, "tau_mem", slow), _same(name, "tau_syn", fast)
     stays, left = (float(np.exp(-dt / one)) for one in tau)
-    apart = tau[1] - tau[0]
-    same = abs(apart) < 1e-9 * tau[0]
-    passed = stays * dt / tau[0] if same else (left - stays) * tau[1] / apart
+    passed = nir_neurons.share_passed(*tau, dt)
     scale = _each(node, "r", size, 1.0) * _each(node, "w_in", size, 1.0) / span
     filters = {
         "decay": stays,

@@ -74,7 +74,9 @@ class CompressBody(Value):
     # apply (None): one recipe; search: recommended ones; the others change nothing. export needs no
     # tensors: its result has `variant` (None: the default one) as `file`, u8, in `format`.
     action: Literal["apply", "analyze", "recommend", "search", "benchmark", "export"] | None = None
-    format: Literal["onnx", "safetensors"] | None = None  # of an export; None: onnx
+    format: Literal["onnx", "safetensors", "nir"] | None = None  # of an export; None: onnx
+    # of an export as nir: length of a step [s]; None: 0.001
+    dt: float | None = Field(default=None, gt=0.0, le=1.0)
     budget: Budget | None = None  # of a search
     variant: ModelName | None = None  # what a recipe makes (None: named by its hash), or an export
     sparsity: float = Field(default=0.9, gt=0.0, lt=1.0)  # prune_csr, prune: share of zeros
