@@ -76,7 +76,8 @@ def _kept(node: Any, size: int, dt: float) -> Neuron | None:
 def _filtered(
     name: str, node: Any, size: int, dt: float, given: dict[str, Scalar], span: F64
 ) -> Neuron:
-    """Currents are counted so that one unit moves the potential by one in a step."""
+    """Currents are counted so that weights are as large as those of LIF of the same constants:
+    smaller ones would lose places."""
     slow, fast = _tau(name, node, "tau_mem", size), _tau(name, node, "tau_syn", size)
     tau = _same(name, "tau_mem", slow), _same(name, "tau_syn", fast)
     stays, left = (float(np.exp(-dt / one)) for one in tau)
@@ -85,10 +86,10 @@ def _filtered(
     filters = {
         "decay": stays,
         "synapse": left,
-        "couple": 1.0,
-        "direct": ((1 - stays) - passed) / (passed * (1 - left)),
+        "couple": passed * (1 - left) / (1 - stays),
+        "direct": ((1 - stays) - passed) / (1 - stays),
     }
-    return Neuron("cuba_layer", {**filters, **given}, scale * passed * (1 - left))
+    return Neuron("cuba_layer", {**filters, **given}, scale * (1 - stays))
 
 
 def _step(name: str, node: Any, size: int, dt: float) -> tuple[float, F64]:

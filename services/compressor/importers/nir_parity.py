@@ -1,0 +1,209 @@
+"""How close a NIR file's layers here come to its equations:
+
+    python -m services.compressor.importers.nir_parity net.nir --dt 0.001 --steps 1000
+
+runs the network through our layers and, node by node, through `nir_reference` in float64. Alone, a
+node of the reference reads the spikes that ours read, so that its differences are its own; as a
+whole, it reads those of the reference. For files of one's own: nothing bounds what is read here.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+
+from services.compressor.exporters.nir_neurons import LAYERS, NEVER
+from services.compressor.importers import nir_file, nir_graph, nir_linear, nir_reference
+from services.compressor.importers.nir_nested import Wired
+from services.compressor.importers.nir_neurons import SILENT
+from services.compressor.importers.nir_reference import F64, Bits, Ran
+from shared.network import execute, streaming
+from shared.network.graph import Network
+from shared.operators import spiking_layers
+from shared.operators.reference import ReferenceBackend
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import dense
+
+ROWS = 4  # trains side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far one node's neurons are from their equations."""
+
+    node: str
+    kind: str
+    neurons: int
+    spikes: int  # ours, in all rows
+    apart: int  # steps of neurons in which only one of the two spiked, alone
+    shift: float | None  # largest difference of a neuron's k-th spike [s], alone; None: no pair
+    # largest difference of potentials until the first spike apart, alone: in units of the way from
+    # leak to threshold, for neurons without a threshold in those of the node
+    membrane: float
+    apart_as_a_whole: int
+
+
+def parity(
+    data: bytes, *, dt: float, steps: int, share: float = 0.2, seed: int = 0
+) -> tuple[Parity, ...]:
+    """Every node of neurons of a file, on random trains.
+
+    Args:
+        dt: length of a step [s].
+        share: of inputs that spike in a step.
+
+    Raises:
+        SuiteError: the file cannot be served.
+    """
+    graph = nir_file.decode(data)
+    network, _ = nir_graph.translate(graph, dt=dt, steps=steps)
+    width = network.inputs["x"].shape[2] or 0
+    x = (np.random.default_rng(seed).random((ROWS, steps, width)) < share).astype(np.float32)
+    ours = _stepped(network, x)
+    alone, whole = (_simulated(graph, x, dt, read) for read in (ours, None))
+    return tuple(
+        _compared(name, graph.nodes[name], ours[name], alone[name], whole[name], dt)
+        for name in alone
+    )
+
+
+def _stepped(network: Network, x: F32) -> dict[str, Ran]:
+    """Our layers a step at a time, so that their potentials are seen in each; from rest in units
+    of the way to the threshold, or as they are where there is none."""
+    layers = [step for step in network.steps if step.operator in LAYERS]
+    spikes = tuple(step.outputs["spikes"] for step in layers)
+    way = streaming.opened(replace(network, outputs=spikes), rows=len(x), steps=1)
+    first, later = (execute.load(one, ReferenceBackend()) for one in (way.first, way.later))
+    made: dict[str, list[Any]] = {}
+    carried: dict[str, Any] = {}
+    for at in range(x.shape[1]):
+        loaded = later if at else first
+        found = loaded.run({"x": dense(np.ascontiguousarray(x[:, at : at + 1])), **carried})
+        carried = {port: found[value] for port, value in way.carried.items()}
+        for value, tensor in found.items():
+            made.setdefault(value, []).append(tensor)
+    return {
+        step.name: _told(
+            np.concatenate([spiking_layers.split(one) for one in made[step.outputs["spikes"]]], 1),
+            np.stack([one.values for one in made[step.outputs["v_next"]]], 1),
+            step.attributes,
+        )
+        for step in layers
+    }
+
+
+def _told(spikes: Any, v: Any, attributes: Mapping[str, Any]) -> Ran:
+    leak, threshold = attributes.get("leak", 0.0), attributes.get("threshold", 1.0)
+    unit = 1.0 if threshold >= NEVER else threshold - leak
+    return Ran(spikes.astype(bool), (v.astype(np.float64) - leak) / unit)
+
+
+def _simulated(
+    graph: Wired[nir.NIRNode], x: F32, dt: float, read: Mapping[str, Ran] | None
+) -> dict[str, Ran]:
+    """The reference of every node of neurons, in the units of `_stepped`.
+
+    Args:
+        read: spikes that nodes read in place of the reference's own; None: its own.
+    """
+    n, steps = x.shape[:2]
+    values: dict[str, F64] = {}  # (n * steps, ...) of each node
+    found: dict[str, Ran] = {}
+    for name, node in graph.nodes.items():
+        sources = [values[source] for source in graph.before[name]]
+        if not sources:
+            values[name] = _shaped(x.reshape(n * steps, -1), node.input_type["input"])
+            continue
+        total = sources[0] + sum(other.reshape(sources[0].shape) for other in sources[1:])
+        if isinstance(node, (*nir_linear.LINEAR, *nir_graph.ENDS)):
+            plain = isinstance(node, nir_graph.ENDS)
+            values[name] = total if plain else nir_reference.linear(node, total)
+            continue
+        made = nir_reference.neurons(node, total.reshape(n, steps, -1), dt=dt)
+        found[name] = Ran(made.spikes, _counted(node, made.v))
+        spikes = made.spikes if read is None else read[name].spikes
+        values[name] = _shaped(spikes.reshape(n * steps, -1), _shape(node))
+    return found
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return np.shape(node.threshold if isinstance(node, nir.Threshold) else node.r)
+
+
+def _shaped(values: Any, shape: Any) -> F64:
+    """Rows of values in a shape, where they fill it."""
+    held: F64 = values.astype(np.float64)
+    fits = shape is not None and np.prod(shape) == held.shape[1]
+    return held.reshape(len(held), *(int(size) for size in shape)) if fits else held
+
+
+def _counted(node: Any, v: F64) -> F64:
+    leak = np.ravel(getattr(node, "v_leak", 0.0))
+    if isinstance(node, SILENT):
+        return np.asarray(v - leak)
+    top = np.ravel(node.threshold if isinstance(node, nir.Threshold) else node.v_threshold)
+    return np.asarray((v - leak) / (top - leak))
+
+
+def _compared(name: str, node: Any, ours: Ran, alone: Ran, whole: Ran, dt: float) -> Parity:
+    apart = ours.spikes != alone.spikes
+    until = np.logical_or.accumulate(apart, axis=1)
+    error = np.where(until, 0.0, np.abs(ours.v - alone.v))
+    return Parity(
+        node=name,
+        kind=type(node).__name__,
+        neurons=ours.spikes.shape[2],
+        spikes=int(ours.spikes.sum()),
+        apart=int(apart.sum()),
+        shift=_shift(ours.spikes, alone.spikes, dt),
+        membrane=float(error.max(initial=0.0)),
+        apart_as_a_whole=int((ours.spikes != whole.spikes).sum()),
+    )
+
+
+def _shift(ours: Bits, theirs: Bits, dt: float) -> float | None:
+    """Between the k-th spikes of each neuron, as far as both have them."""
+    most: int | None = None
+    for row, neuron in np.ndindex(ours.shape[0], ours.shape[2]):
+        first, second = (np.flatnonzero(one[row, :, neuron]) for one in (ours, theirs))
+        pairs = min(len(first), len(second))
+        if pairs:
+            most = max(most or 0, int(np.abs(first[:pairs] - second[:pairs]).max()))
+    return None if most is None else most * dt
+
+
+def table(found: tuple[Parity, ...]) -> str:
+    """A row for each node."""
+    head = "| node | neurons | spikes | apart | shift [ms] | membrane | apart as a whole |\n"
+    rows = [
+        f"| {one.node} ({one.kind}) | {one.neurons} | {one.spikes} | {one.apart} | "
+        f"{'-' if one.shift is None else f'{one.shift * 1e3:g}'} | {one.membrane:.1e} | "
+        f"{one.apart_as_a_whole} |\n"
+        for one in found
+    ]
+    return head + "|" + " --- |" * 7 + "\n" + "".join(rows)
+
+
+def main() -> None:
+    """Read the file and write the report."""
+    asked = argparse.ArgumentParser(prog="nir_parity", description="A NIR file and its equations.")
+    asked.add_argument("file", type=Path)
+    asked.add_argument("--dt", type=float, default=1e-3, help="length of a step [s]")
+    asked.add_argument("--steps", type=int, default=1000)
+    asked.add_argument("--share", type=float, default=0.2, help="of inputs that spike in a step")
+    asked.add_argument("--json", action="store_true")
+    given = asked.parse_args()
+    data = given.file.read_bytes()
+    found = parity(data, dt=given.dt, steps=given.steps, share=given.share)
+    rows = json.dumps([asdict(one) for one in found], indent=1) + "\n"
+    sys.stdout.write(rows if given.json else table(found))
+
+
+if __name__ == "__main__":
+    main()
