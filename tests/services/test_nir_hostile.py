@@ -81,6 +81,7 @@ def circular(graph: Any) -> None:
         (replaced("n0", "weight", np.ones((5, 12)) * 1j), InvalidNetwork, "weight of 'n0'"),
         (altered(lambda graph: renewed(graph, "edges", 7)), InvalidNetwork, "no list of edges"),
         (altered(lambda graph: renewed(graph, "edges", [1, 2])), InvalidNetwork, "is no edge"),
+        (replaced("n0", "weight", np.full((5, 12), 1e300)), InvalidNetwork, "'n1' add up to inf"),
         (replaced("n0", "bias", np.ones(3)), InvalidNetwork, "bias of 'n0' has 3 values for 5"),
         (replaced("input", "shape", np.array([2**40])), InvalidNetwork, "the input has the shape"),
         (replaced("input", "shape", np.array([-1])), InvalidNetwork, "the input has the shape"),

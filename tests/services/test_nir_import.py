@@ -130,6 +130,17 @@ def test_thresholds_may_differ_between_neurons() -> None:
     assert (found["train"] == simulated(SPIKES, nodes)[0]).mean() > 0.99
 
 
+def test_weights_have_as_many_places_as_leave_room_for_their_sums() -> None:
+    usual, large = (
+        served(chain(nir.Linear(np.full((5, 12), weight)), nir.Threshold(every(5, 1.0))))
+        for weight in (0.5, 1e4)
+    )
+
+    # 12 * 1e4 * 2^14 < 2^31 < 12 * 1e4 * 2^15
+    assert [one.steps[1].attributes["fraction"] for one in (usual, large)] == [16, 14]
+    assert answered(large)["train"].sum() == 5 * SPIKES.any(axis=2).sum()
+
+
 def two_rates() -> nir.LIF:
     neurons = lif(5)
     neurons.tau = np.array([0.01, 0.02, 0.01, 0.01, 0.01])
@@ -163,11 +174,23 @@ DELAY = nir.Delay(delay=every(5, 0.001))
             InvalidNetwork,
             r"r of 'n1' \(LIF\) is not finite",
         ),
+        ((affine(12, 5), changed(r=every(5, 1e12))), InvalidNetwork, "weights of 'n1' add up to"),
         ((affine(12, 5),), InvalidNetwork, "ends without a neuron"),
         ((affine(12, 4), lif(5)), InvalidNetwork, "'n1' has 5 neurons, 4 values come before"),
         ((affine(12, 4), affine(3, 5), lif(5)), InvalidNetwork, "takes 3 values, 4 come before"),
     ],
-    ids=["delay", "tau", "no_tau", "threshold", "reset", "nan", "no_neuron", "size", "width"],
+    ids=[
+        "delay",
+        "tau",
+        "no_tau",
+        "threshold",
+        "reset",
+        "nan",
+        "large",
+        "no_neuron",
+        "size",
+        "width",
+    ],
 )
 def test_what_cannot_be_served_is_named(
     nodes: tuple[nir.NIRNode, ...], error: type[Exception], message: str

@@ -68,7 +68,8 @@ def constants(operator: str, given: Attributes, *, dt: float) -> Constants:
 
 def kept(operator: str, given: Attributes, *, dt: float) -> dict[str, str]:
     """Metadata that hold what NIR has no words for."""
-    layer = {"operator": operator, "dt": dt, "attributes": dict(given)}
+    every = validate.complete(catalog.spec(operator), given)
+    layer = {"operator": operator, "dt": dt, "attributes": every}
     return {KEY: json.dumps(layer, sort_keys=True)}
 
 

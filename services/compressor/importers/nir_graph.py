@@ -17,7 +17,7 @@ from services.compressor.importers import nir_linear
 from services.compressor.importers.coverage import Coverage, Refused
 from services.compressor.importers.nir_linear import F64, LINEAR, Map, Shape
 from services.compressor.importers.nir_nested import Wired
-from services.compressor.importers.nir_neurons import NEURONS, SILENT, discretized
+from services.compressor.importers.nir_neurons import NEURONS, SILENT, discretized, places
 from shared.contracts.errors import InvalidNetwork, TooLarge, UnsupportedOperator
 from shared.network.graph import Network, Step
 from shared.tensors.dtypes import F32, Dtype
@@ -187,18 +187,23 @@ def _neuron(made: _Made, name: str, node: Any, read: Arriving, dt: float) -> Arr
     if count not in (1, size):
         raise InvalidNetwork(f"{name!r} has {count} neurons, {size} values come before it")
     _widths(made, name, read, shape)
+    nir_linear.require_size(name, node, size, sum(made.sizes[one] for one in read.terms))
     neuron = discretized(name, node, size, dt)
     value = _joined(made, tuple(read.terms))
     ports = {"spikes": value, "weight": f"{name}:w"}
-    made.weights[ports["weight"]] = dense(_written(made, name, node, read, neuron.factor))
-    if read.bias is not None:
+    with np.errstate(over="ignore"):  # what becomes infinite has no places, and is refused
+        weight = _written(made, name, node, read, neuron.factor)
+        bias = None if read.bias is None else (read.bias * neuron.factor).astype(np.float32)
+    attributes = {"fraction": places(name, weight, bias), **neuron.attributes}
+    made.weights[ports["weight"]] = dense(weight)
+    if bias is not None:
         ports["bias"] = f"{name}:b"
-        made.weights[ports["bias"]] = dense((read.bias * neuron.factor).astype(np.float32))
+        made.weights[ports["bias"]] = dense(bias)
     spikes = f"{name}:spikes"
     outputs = {"spikes": spikes, "v_next": f"{name}:v"}
     if neuron.operator == "cuba_layer":
         outputs["i_next"] = f"{name}:i"
-    made.steps.append(Step(name, neuron.operator, ports, outputs, neuron.attributes))
+    made.steps.append(Step(name, neuron.operator, ports, outputs, attributes))
     made.sizes[spikes] = size
     return Arriving({spikes: None}, None, own if count == size else shape)
 
@@ -206,7 +211,6 @@ def _neuron(made: _Made, name: str, node: Any, read: Arriving, dt: float) -> Arr
 def _written(made: _Made, name: str, node: Any, read: Arriving, factor: F64) -> F32:
     """(neurons, all that they read) in the operator's units."""
     rows, cols = len(factor), sum(made.sizes[population] for population in read.terms)
-    nir_linear.require_size(name, node, rows, cols)
     total = sum(weight.nbytes for weight in made.weights.values()) + 4 * rows * cols
     if total > MAX_BYTES:
         raise TooLarge(

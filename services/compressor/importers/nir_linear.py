@@ -72,6 +72,7 @@ def linear(name: str, node: Any, shape: Shape) -> Linear:
         scale = np.asarray(node.scale, np.float64).reshape(-1)
         if scale.size not in (1, count):
             raise InvalidNetwork(f"{name!r} takes {scale.size} values, {count} come before it")
+        require_size(name, node, 1, count)
         every = np.broadcast_to(scale, count)
         return Linear(sparse.diags_array(every, format="csr"), None, shape)
     matrix = np.asarray(node.weight, np.float64)

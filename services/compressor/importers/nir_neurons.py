@@ -24,8 +24,10 @@ from services.compressor.exporters import nir_neurons
 from services.compressor.exporters.nir_neurons import NEVER
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
 from shared.operators.spec import Scalar
+from shared.tensors.dtypes import F32
 
 F64 = npt.NDArray[np.float64]
+MOST_PLACES = 16
 SILENT = (nir.LI, nir.I, nir.CubaLI)  # they only integrate
 NEURONS = (nir.LIF, nir.IF, nir.Threshold, nir.CubaLIF, *SILENT)
 
@@ -58,6 +60,28 @@ def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
         return _filtered(name, node, size, dt, given, span)
     decay, gain = _step(name, node, size, dt)
     return Neuron("lif_layer", {"decay": decay, **given}, gain / span)
+
+
+def places(name: str, weight: F32, bias: F32 | None) -> int:
+    """Binary places of weights: as many as leave room for every sum of them in 32 bits, 16 at most.
+
+    Args:
+        weight: (neurons, all that they read) float32.
+        bias: (neurons,) float32.
+
+    Raises:
+        InvalidNetwork: sums do not fit even without places.
+    """
+    sums = np.abs(weight).sum(axis=1, dtype=np.float64) + (0.0 if bias is None else np.abs(bias))
+    largest = float(sums.max(initial=0.0))
+    room = 2**31 - weight.shape[1] - 1  # each code may be rounded up by a half
+    found = next((f for f in range(MOST_PLACES, -1, -1) if largest * 2**f <= room), None)
+    if found is None:
+        raise InvalidNetwork(
+            f"weights of {name!r} add up to {largest:g} times the way to a threshold, over the "
+            f"limit of {room}"
+        )
+    return found
 
 
 def _kept(node: Any, size: int, dt: float) -> Neuron | None:
