@@ -24,6 +24,10 @@ File = Annotated[
 ]
 Step = Annotated[float, typer.Option(help="Length of a step of a spiking network [s].")]
 Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a call of it.")]
+Rule = Annotated[
+    Literal["exact", "euler"],
+    typer.Option(help="How its equations are solved over a step; euler: as most simulators do."),
+]
 FORMATS: dict[str, Literal["onnx", "safetensors", "nir"]] = {
     ".safetensors": "safetensors",
     ".nir": "nir",
@@ -41,6 +45,7 @@ def add(  # noqa: PLR0913 - one parameter per option
     nan_policy: NanPolicy = "reject",
     dt: Step = 1e-3,
     steps: Steps = 100,
+    rule: Rule = "exact",
     timeout: Timeout = 120.0,
 ) -> None:
     """Import a network and wait until it is served."""
@@ -58,6 +63,7 @@ def add(  # noqa: PLR0913 - one parameter per option
                 format=format_,
                 dt=dt,
                 steps=steps,
+                rule=rule,
                 nan_policy=nan_policy,
                 timeout=timeout,
             ),

@@ -32,7 +32,9 @@ async def run(bus: Bus, body: ImportBody, progress: Progress) -> Outcome:
     await progress(0.0, "reading the file")
     data = await bus.get_blob(body.source)
     await progress(0.1, f"converting {len(data)} bytes")
-    converted = await sandbox.convert(data, body.format, dt=body.dt, steps=body.steps)
+    converted = await sandbox.convert(
+        data, body.format, dt=body.dt, steps=body.steps, rule=body.rule or "exact"
+    )
     network = await anyio.to_thread.run_sync(partial(artifact.unpack, converted.artifact))
     await progress(0.8, "storing the model")
     stored = await bus.put_blob(converted.artifact, keep=True)

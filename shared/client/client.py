@@ -193,6 +193,7 @@ class Client(Jobs):
         format: Literal["onnx", "safetensors", "nir"] = "onnx",
         dt: float = 1e-3,
         steps: int = 100,
+        rule: Literal["exact", "euler"] | None = None,
         nan_policy: Literal["reject", "pass"] = "reject",
         timeout: float = 120.0,
     ) -> ModelManifest:
@@ -202,6 +203,7 @@ class Client(Jobs):
             content: of an ONNX or NIR file, or with the format safetensors of an exported network.
             dt: length of a step of a spiking network [s].
             steps: of a call of it.
+            rule: how its equations are solved over a step, exact if None; euler: as most do.
 
         Raises:
             SuiteError: what the import failed with.
@@ -210,7 +212,13 @@ class Client(Jobs):
         """
         source = await self.upload(content)
         body = ImportBody(
-            model=name, source=source, format=format, dt=dt, steps=steps, nan_policy=nan_policy
+            model=name,
+            source=source,
+            format=format,
+            dt=dt,
+            steps=steps,
+            rule=rule,
+            nan_policy=nan_policy,
         )
         receipt = await self.submit(body)
         record, _tensors = await self.result(receipt.job, timeout=timeout)

@@ -4,7 +4,7 @@ import nir
 import numpy as np
 import pytest
 
-from services.compressor.importers import nir_file, sandbox
+from services.compressor.importers import nir_file, nir_graph, sandbox
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
 from shared.network import artifact
 from shared.network.graph import Network
@@ -139,6 +139,42 @@ def test_weights_have_as_many_places_as_leave_room_for_their_sums() -> None:
     # 12 * 1e4 * 2^14 < 2^31 < 12 * 1e4 * 2^15
     assert [one.steps[1].attributes["fraction"] for one in (usual, large)] == [16, 14]
     assert answered(large)["train"].sum() == 5 * SPIKES.any(axis=2).sum()
+
+
+def test_by_eulers_rule_a_step_is_a_straight_line() -> None:
+    node, wide = lif(5, leak=-0.2), nir.Linear(np.full((5, 12), 0.01))
+    data = chain(wide, node)
+
+    found = nir_graph.translate(nir_file.decode(data), dt=DT, steps=STEPS, rule="euler")[0]
+
+    (layer,) = [step for step in found.steps if step.operator == "lif_layer"]
+    # 1 - dt / tau = 1 - 0.001 / 0.01; R (dt / tau) W over threshold - leak = 1.2
+    assert layer.attributes["decay"] == pytest.approx(0.9, rel=1e-12)
+    weight = found.weights[layer.inputs["weight"]].values
+    np.testing.assert_allclose(weight[:, 0], node.r * 0.1 * 0.01 / 1.2, rtol=1e-6)
+
+
+def test_by_eulers_rule_a_current_reaches_the_potential_a_step_later() -> None:
+    one, zero = every(5, 1.0), every(5, 0.0)
+    node = nir.CubaLI(every(5, 0.004), every(5, 0.01), 3.0 * one, zero, 2.0 * one)
+    data = chain(nir.Linear(np.full((5, 12), 0.25)), node)
+    found = nir_graph.translate(nir_file.decode(data), dt=DT, steps=STEPS, rule="euler")[0]
+
+    ours = answered(found)["v"]
+
+    current, v = np.zeros((3, 5)), np.zeros((3, 5))
+    for step in range(STEPS):
+        arriving = SPIKES[:, step].astype(np.float64) @ np.full((12, 5), 0.25)
+        v = v + DT / 0.01 * (3.0 * current - v)
+        current = current + DT / 0.004 * (2.0 * arriving - current)
+    np.testing.assert_allclose(ours, v, rtol=1e-4)
+
+
+def test_eulers_rule_refuses_steps_longer_than_a_time_constant() -> None:
+    with pytest.raises(InvalidNetwork, match=r"tau of 'n1' is 0.01 s, shorter than a step of 0.02"):
+        nir_graph.translate(
+            nir_file.decode(chain(affine(12, 5), lif(5))), dt=0.02, steps=STEPS, rule="euler"
+        )
 
 
 def two_rates() -> nir.LIF:

@@ -17,7 +17,14 @@ from services.compressor.importers import nir_linear
 from services.compressor.importers.coverage import Coverage, Refused
 from services.compressor.importers.nir_linear import F64, LINEAR, Map, Shape
 from services.compressor.importers.nir_nested import Wired
-from services.compressor.importers.nir_neurons import NEURONS, SILENT, discretized, places
+from services.compressor.importers.nir_neurons import (
+    NEURONS,
+    SILENT,
+    Grid,
+    Rule,
+    discretized,
+    places,
+)
 from shared.contracts.errors import InvalidNetwork, TooLarge, UnsupportedOperator
 from shared.network.graph import Network, Step
 from shared.tensors.dtypes import F32, Dtype
@@ -46,13 +53,16 @@ class _Made:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-def translate(graph: Wired[nir.NIRNode], *, dt: float, steps: int) -> tuple[Network, Coverage]:
+def translate(
+    graph: Wired[nir.NIRNode], *, dt: float, steps: int, rule: Rule = "exact"
+) -> tuple[Network, Coverage]:
     """Layers of neurons on spikes (n, steps, k); the answer is rates of spikes, the spikes, and the
     last potentials. Rates come first: what is measured or trained reads the first output.
 
     Args:
         dt: length of a step [s].
         steps: of a call.
+        rule: how equations are solved over a step; see `nir_neurons`.
 
     Raises:
         InvalidNetwork: shapes that do not fit, constants that are no neuron's, or no neuron.
@@ -74,7 +84,7 @@ def translate(graph: Wired[nir.NIRNode], *, dt: float, steps: int) -> tuple[Netw
         elif isinstance(node, LINEAR):
             made.arriving[name] = _linear(made, name, node, read)
         else:
-            made.arriving[name] = _neuron(made, name, node, read, dt)
+            made.arriving[name] = _neuron(made, name, node, read, Grid(dt, rule))
     return _answering(made, graph, steps), coverage
 
 
@@ -180,7 +190,7 @@ def _widths(made: _Made, name: str, read: Arriving, shape: Shape) -> None:
         made.sizes[FIRST] = int(np.prod(shape, dtype=object))
 
 
-def _neuron(made: _Made, name: str, node: Any, read: Arriving, dt: float) -> Arriving:
+def _neuron(made: _Made, name: str, node: Any, read: Arriving, grid: Grid) -> Arriving:
     own = np.shape(node.threshold if isinstance(node, nir.Threshold) else node.r)
     shape = read.shape or own
     size, count = int(np.prod(shape, dtype=object)), int(np.prod(own, dtype=object))
@@ -188,7 +198,7 @@ def _neuron(made: _Made, name: str, node: Any, read: Arriving, dt: float) -> Arr
         raise InvalidNetwork(f"{name!r} has {count} neurons, {size} values come before it")
     _widths(made, name, read, shape)
     nir_linear.require_size(name, node, size, sum(made.sizes[one] for one in read.terms))
-    neuron = discretized(name, node, size, dt)
+    neuron = discretized(name, node, size, grid)
     value = _joined(made, tuple(read.terms))
     ports = {"spikes": value, "weight": f"{name}:w"}
     with np.errstate(over="ignore"):  # what becomes infinite has no places, and is refused

@@ -10,11 +10,16 @@ For a current S that is constant over a step, the equations are solved exactly.
     R (K I + (1 - b - K) w_in S) comes, K = (a - b) tau_syn / (tau_syn - tau_mem), or b dt / tau_mem
     where both are the same.
 
+Other simulators take one step of Euler's rule, forward, for all of dt; by that rule
+
+    exp(-dt / tau) is replaced by 1 - dt / tau, and K by dt / tau_mem,  and what comes in
+    reaches the potential a step later: 1 - b - K is 0.
+
 Potentials are counted from v_leak in units of v_threshold - v_leak, which may differ between
 neurons; decays and resets may not. A layer that was exported here is read as it was.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import nir
 import numpy as np
@@ -29,7 +34,26 @@ from shared.tensors.dtypes import F32
 F64 = npt.NDArray[np.float64]
 MOST_PLACES = 16
 SILENT = (nir.LI, nir.I, nir.CubaLI)  # they only integrate
+Rule = Literal["exact", "euler"]
 NEURONS = (nir.LIF, nir.IF, nir.Threshold, nir.CubaLIF, *SILENT)
+
+
+class Grid(NamedTuple):
+    """Steps of time, and how equations are solved over one."""
+
+    dt: float  # [s]
+    rule: Rule = "exact"
+
+    def left(self, tau: F64) -> F64:
+        """What is left of a potential or a current after a step."""
+        held = np.exp(-self.dt / tau) if self.rule == "exact" else 1.0 - self.dt / tau
+        return np.asarray(held)
+
+    def passed(self, slow: float, fast: float) -> float:
+        """K, for time constants of the membrane and the synapse [s]."""
+        if self.rule == "euler":
+            return self.dt / slow
+        return nir_neurons.share_passed(slow, fast, self.dt)
 
 
 class Neuron(NamedTuple):
@@ -40,14 +64,14 @@ class Neuron(NamedTuple):
     factor: F64
 
 
-def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
+def discretized(name: str, node: Any, size: int, grid: Grid) -> Neuron:
     """The step of a node of `size` neurons.
 
     Raises:
         InvalidNetwork: constants that are no neuron's; names them.
         UnsupportedOperator: constants differ between neurons that have to be the same.
     """
-    if (ours := _kept(node, size, dt)) is not None:
+    if (ours := _kept(node, size, grid.dt)) is not None:
         return ours
     given: dict[str, Scalar] = {}
     span = np.ones(size)
@@ -57,8 +81,8 @@ def discretized(name: str, node: Any, size: int, dt: float) -> Neuron:
     else:
         span, given["reset"] = _levels(name, node, size)
     if isinstance(node, nir.CubaLIF | nir.CubaLI):
-        return _filtered(name, node, size, dt, given, span)
-    decay, gain = _step(name, node, size, dt)
+        return _filtered(name, node, size, grid, given, span)
+    decay, gain = _step(name, node, size, grid)
     return Neuron("lif_layer", {"decay": decay, **given}, gain / span)
 
 
@@ -98,14 +122,14 @@ def _kept(node: Any, size: int, dt: float) -> Neuron | None:
 
 
 def _filtered(
-    name: str, node: Any, size: int, dt: float, given: dict[str, Scalar], span: F64
+    name: str, node: Any, size: int, grid: Grid, given: dict[str, Scalar], span: F64
 ) -> Neuron:
     """Currents are counted so that weights are as large as those of LIF of the same constants:
     smaller ones would lose places."""
-    slow, fast = _tau(name, node, "tau_mem", size), _tau(name, node, "tau_syn", size)
+    slow, fast = (_tau(name, node, field, size, grid) for field in ("tau_mem", "tau_syn"))
     tau = _same(name, "tau_mem", slow), _same(name, "tau_syn", fast)
-    stays, left = (float(np.exp(-dt / one)) for one in tau)
-    passed = nir_neurons.share_passed(*tau, dt)
+    stays, left = (float(grid.left(np.asarray(one))) for one in tau)
+    passed = grid.passed(*tau)
     scale = _each(node, "r", size, 1.0) * _each(node, "w_in", size, 1.0) / span
     filters = {
         "decay": stays,
@@ -116,21 +140,26 @@ def _filtered(
     return Neuron("cuba_layer", {**filters, **given}, scale * (1 - stays))
 
 
-def _step(name: str, node: Any, size: int, dt: float) -> tuple[float, F64]:
+def _step(name: str, node: Any, size: int, grid: Grid) -> tuple[float, F64]:
     """What is left of a potential after a step, and what a unit of current adds."""
     if isinstance(node, nir.Threshold):
         return 0.0, np.ones(size)
     resistance = _each(node, "r", size, 1.0)
     if isinstance(node, nir.IF | nir.I):
-        return 1.0, resistance * dt
-    tau = _tau(name, node, "tau", size)
-    return _same(name, "tau", np.exp(-dt / tau)), resistance * -np.expm1(-dt / tau)
+        return 1.0, resistance * grid.dt
+    left = grid.left(_tau(name, node, "tau", size, grid))
+    return _same(name, "tau", left), resistance * (1.0 - left)
 
 
-def _tau(name: str, node: Any, field: str, size: int) -> F64:
+def _tau(name: str, node: Any, field: str, size: int, grid: Grid) -> F64:
     tau = _each(node, field, size, 1.0)
     if not (tau > 0).all():
         raise InvalidNetwork(f"{field} of {name!r} is {tau.min()} s; it must be positive")
+    if grid.rule == "euler" and tau.min() < grid.dt:
+        raise InvalidNetwork(
+            f"{field} of {name!r} is {tau.min()} s, shorter than a step of {grid.dt} s: by Euler's "
+            "rule it would oscillate"
+        )
     return tau
 
 

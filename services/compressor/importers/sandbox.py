@@ -29,7 +29,12 @@ class Converted(NamedTuple):
 
 
 async def convert(
-    data: bytes, format_: str = "onnx", *, dt: float = 1e-3, steps: int = 100
+    data: bytes,
+    format_: str = "onnx",
+    *,
+    dt: float = 1e-3,
+    steps: int = 100,
+    rule: str = "exact",
 ) -> Converted:
     """Convert the bytes of a network file.
 
@@ -37,6 +42,7 @@ async def convert(
         format_: `onnx`, `nir`, or `safetensors` for a stored network of ours.
         dt: length of a step of a spiking network [s].
         steps: of a call of it.
+        rule: by which its equations are solved over a step, exact or euler.
 
     Raises:
         TooLarge: over `MAX_BYTES`.
@@ -50,7 +56,7 @@ async def convert(
         try:
             with anyio.fail_after(MAX_SECONDS):
                 done = await anyio.run_process(
-                    [sys.executable, "-P", "-m", _CHILD, format_, repr(dt), str(steps)],
+                    [sys.executable, "-P", "-m", _CHILD, format_, repr(dt), str(steps), rule],
                     input=data,
                     check=False,
                     cwd=empty,

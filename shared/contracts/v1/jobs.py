@@ -46,6 +46,8 @@ class ImportBody(Value):
     format: Literal["onnx", "safetensors", "nir"] = "onnx"
     dt: float = Field(default=1e-3, gt=0.0, le=1.0)  # nir: length of a step [s]
     steps: int = Field(default=100, ge=1, le=10_000)  # nir: of a call
+    # nir: how equations are solved over a step; None: exact
+    rule: Literal["exact", "euler"] | None = None
     nan_policy: Literal["reject", "pass"] = "reject"
 
 
