@@ -129,7 +129,10 @@ def stdp_update(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     state = StdpState(
         _array(inputs, "weight"), _array(inputs, "pre_trace"), _array(inputs, "post_trace")
     )
-    params = StdpStep(*(_number(attributes, a.name) for a in STDP_UPDATE.attributes))
+    a_plus, a_minus, decay_pre, decay_post, w_min, w_max = (
+        _number(attributes, a.name) for a in STDP_UPDATE.attributes
+    )
+    params = StdpStep(a_plus, a_minus, decay_pre, decay_post, w_min, w_max)
     after = stdp.advance(state, _array(inputs, "pre_spikes"), _array(inputs, "post_spikes"), params)
     return {
         "weight_next": dense(after.weight),

@@ -1,79 +1,135 @@
-"""What holds for synapses whatever rule changes them: bounds, sums, delays."""
+"""What rules of plasticity share: traces, bounds of weights, sums that stay, shapes that fit.
 
-from dataclasses import dataclass
+Bounds with a softness μ of 0 are hard: every change is whole, and the weight is cut at its bounds.
+A softness of 1 makes changes smaller in proportion to the way that is left:
+
+    gained = gained ((w_max - w) / (w_max - w_min))^μ
+    lost   = lost   ((w - w_min) / (w_max - w_min))^μ
+    w      = clip(w + gained - lost, w_min, w_max)
+
+Sources: Gütig, Aharonov, Rotter and Sompolinsky 2003, "Learning input correlations through
+nonlinear temporally asymmetric Hebbian plasticity" (softness); Morrison, Diesmann and Gerstner
+2008, "Phenomenological models of synaptic plasticity based on spike timing", section 4.1 (traces,
+nearest pairs); Diehl and Cook 2015 (one sum per neuron).
+"""
+
+from collections.abc import Mapping
+from math import inf, isfinite
+from typing import Protocol
 
 import numpy as np
 
-from shared.tensors.dtypes import F32, I32
+from shared.tensors.dtypes import F32
 
 
-def bounded(
-    weight: F32, gained: F32, lost: F32, *, low: float, high: float, softness: float = 0.0
-) -> F32:
-    """Weights after a change, between bounds: hard ones cut, soft ones slow down.
+class Bounds(Protocol):
+    """What the parameters of every rule say of its weights."""
 
-        w + gained (high - w)**softness - lost (w - low)**softness, clipped
+    @property
+    def w_min(self) -> float:
+        """The lowest weight."""
+
+    @property
+    def w_max(self) -> float:
+        """The highest weight."""
+
+    @property
+    def softness(self) -> float:
+        """0: changes are cut at the bounds; 1: they shrink in proportion to the way left."""
+
+
+def changed(weight: F32, gained: F32, lost: F32, bounds: Bounds) -> F32:
+    """Weights after a change, within their bounds.
 
     Args:
-        weight, gained, lost: (post, pre) float32; changes are not negative.
-        softness: 0: hard bounds; 1: changes in proportion to the way that is left.
+        weight: (post, pre) float32.
+        gained: the same, not negative where bounds are soft.
+        lost: the same.
+    """
+    low, high = np.float32(bounds.w_min), np.float32(bounds.w_max)
+    if bounds.softness:
+        way = np.clip((weight - low) / (high - low), np.float32(0), np.float32(1))
+        softness = np.float32(bounds.softness)
+        gained, lost = gained * (1 - way) ** softness, lost * way**softness
+    return np.asarray(np.clip(weight + gained - lost, low, high), dtype=np.float32)
+
+
+def marked(trace: F32, spikes: F32, *, nearest: bool) -> F32:
+    """Traces after spikes: one more, or 1 where only the last spike counts.
+
+    Args:
+        trace: (neurons,) float32.
+        spikes: (neurons,) float32 of 0 and 1.
+    """
+    return np.where(spikes > 0, spikes, trace) if nearest else trace + spikes
+
+
+def normalised(weight: F32, total: float) -> F32:
+    """Every neuron's weights scaled to one sum: what one synapse gains, the others lose.
+
+    Args:
+        weight: (post, pre) float32, not negative. A row without weight stays so.
+        total: the sum of each row.
 
     Raises:
-        ValueError: the bounds are empty, or the softness is negative.
-
-    Source: Gütig et al. 2003, "Learning Input Correlations through Nonlinear Temporally Asymmetric
-    Hebbian Plasticity", equation 3.
+        ValueError: the sum is not positive and finite, or a weight is negative.
     """
-    if not low <= high:
-        raise ValueError(f"low {low} exceeds high {high}")
-    if not softness >= 0:
-        raise ValueError(f"softness is not negative, got {softness}")
-    held = np.clip(weight, np.float32(low), np.float32(high))
-    above, below = (np.float32(high) - held), (held - np.float32(low))
-    power = np.float32(softness)
-    changed = held + gained * above**power - lost * below**power
-    return np.asarray(np.clip(changed, np.float32(low), np.float32(high)), np.float32)
+    if not 0.0 < total < inf:
+        raise ValueError(f"total must be positive and finite, got {total}")
+    if (weight < 0).any():
+        raise ValueError(f"weights of one sum must not be negative, got {weight.min()}")
+    sums = np.maximum(weight.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return np.asarray(weight * (np.float32(total) / sums), dtype=np.float32)
 
 
-def normalized(weight: F32, total: float) -> F32:
-    """Weights (post, pre) whose sum is `total` for every neuron; rows of zeros stay zero.
+def require_bounds(bounds: Bounds, amplitudes: Mapping[str, float]) -> None:
+    """Refuse empty ranges, and soft bounds that cannot be approached.
 
     Raises:
-        ValueError: the total is not positive.
+        ValueError: names the value and its limit.
     """
-    if not total > 0:
-        raise ValueError(f"a sum of weights is positive, got {total}")
-    sums = weight.sum(axis=1, keepdims=True, dtype=np.float32)
-    factor = np.divide(np.float32(total), sums, out=np.zeros_like(sums), where=sums != 0)
-    return np.asarray(weight * factor, np.float32)
+    if not bounds.w_min <= bounds.w_max:
+        raise ValueError(f"w_min {bounds.w_min} exceeds w_max {bounds.w_max}")
+    if not 0.0 <= bounds.softness < inf:
+        raise ValueError(f"softness must be 0 or more and finite, got {bounds.softness}")
+    if not bounds.softness:
+        return
+    if not (isfinite(bounds.w_min) and isfinite(bounds.w_max) and bounds.w_min < bounds.w_max):
+        raise ValueError(
+            f"soft bounds must be finite and apart, got {bounds.w_min}..{bounds.w_max}"
+        )
+    for name, value in amplitudes.items():
+        if not value >= 0.0:
+            raise ValueError(f"{name} must not be negative between soft bounds, got {value}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class UnderWay:
-    """Spikes that have left and not yet arrived."""
-
-    spikes: F32  # (longest delay, ..., neurons): what arrives in the next step first
-
-
-def none_under_way(delays: I32, shape: tuple[int, ...] = ()) -> UnderWay:
-    """Axons (neurons,) with delays of whole steps, before any spike; for batches of a shape.
+def require_windows(times: Mapping[str, float]) -> None:
+    """Refuse time constants [s] without extent.
 
     Raises:
-        ValueError: a delay is negative.
+        ValueError: one is not positive and finite; names it.
     """
-    if delays.size and delays.min() < 0:
-        raise ValueError(f"delays are whole steps from 0, got {delays.min()}")
-    longest = int(delays.max(initial=0))
-    return UnderWay(np.zeros((longest, *shape, delays.size), np.float32))
+    for name, tau in times.items():
+        if not 0.0 < tau < inf:
+            raise ValueError(f"{name} must be positive and finite, got {tau} s")
 
 
-def delayed(state: UnderWay, spikes: F32, delays: I32) -> tuple[UnderWay, F32]:
-    """One step: spikes (..., neurons) set out, each arrives its neuron's delay later.
+def require_shapes(weight: F32, pre: Mapping[str, F32], post: Mapping[str, F32]) -> None:
+    """Refuse what is not one number per neuron on its side of the weights.
 
-    Returns:
-        What is under way after the step, and what arrives in it; a delay of 0 arrives at once.
+    Args:
+        weight: (post, pre).
+        pre: by name, each (pre,).
+        post: by name, each (post,).
+
+    Raises:
+        ValueError: names the array and the shape that fits.
     """
-    line = np.concatenate([state.spikes, np.zeros_like(spikes)[np.newaxis]])
-    for neuron, delay in enumerate(delays):
-        line[delay, ..., neuron] += spikes[..., neuron]
-    return UnderWay(line[1:]), line[0]
+    if weight.ndim != 2:
+        raise ValueError(f"weight must be (post, pre), got shape {weight.shape}")
+    for side, size in ((pre, weight.shape[1]), (post, weight.shape[0])):
+        for name, array in side.items():
+            if array.shape != (size,):
+                raise ValueError(
+                    f"{name} must be ({size},) for weight {weight.shape}, got {array.shape}"
+                )

@@ -1,52 +1,73 @@
-"""Spike-timing-dependent plasticity by triplets, all to all, with two traces per neuron.
+"""Spike-timing-dependent plasticity by triplets: two traces per neuron, a fast and a slow one.
 
-    every trace decays                                r1, r2 of inputs, o1, o2 of neurons
-    w += r1 (a2_plus + a3_plus o2)                    where the neuron spikes
-    w -= o1 (a2_minus + a3_minus r2)                  where the input spikes
-    w  = clip(w, w_min, w_max)
-    every trace of who spikes rises by 1
+    traces first decay to now: r1 by tau_plus, r2 by tau_x; o1 by tau_minus, o2 by tau_y
+    w += post × r1 (a2_plus  + a3_plus  o2)      at a spike of the neuron
+    w -= pre  × o1 (a2_minus + a3_minus r2)      at a spike of the input
+    r1, r2 += pre;  o1, o2 += post               at last the spikes leave their own mark
 
-All changes read the traces of the past: o2 of a spike is what earlier spikes of the same neuron
-left, so two postsynaptic spikes shortly after an input strengthen more than twice one.
+The inputs have r, the neurons o. Slow traces are read before the spikes of now mark them, as in the
+paper. Two spikes of the same step do not pair. With a3_plus = a3_minus = 0 it is the rule of pairs,
+see `stdp`. Nearest spikes and soft bounds: see `synapses`.
 
-Source: Pfister and Gerstner 2006, "Triplets of Spikes in a Model of Spike Timing-Dependent
-Plasticity", equations 2 to 4; the defaults are their minimal model of visual cortex, table 3.
+Source: Pfister and Gerstner 2006, "Triplets of spikes in a model of spike timing-dependent
+plasticity", eq. 3 and 4; `VISUAL_CORTEX` is the full model, all to all, as fitted there to slices
+of visual cortex.
 """
 
 from dataclasses import dataclass
-from math import exp, inf
+from math import exp
 
 import numpy as np
 
+from shared.spiking import membrane, synapses
 from shared.tensors.dtypes import F32
+
+AMPLITUDES = ("a2_plus", "a3_plus", "a2_minus", "a3_minus")
+WINDOWS = ("tau_plus", "tau_x", "tau_minus", "tau_y")
 
 
 @dataclass(frozen=True, slots=True)
 class TripletParams:
-    """Amplitudes, and windows in SI units."""
+    """Amplitudes in the unit of the weights, windows in seconds."""
 
-    a2_plus: float = 0.0
-    a3_plus: float = 6.5e-3
-    a2_minus: float = 7.1e-3
-    a3_minus: float = 0.0
-    tau_plus: float = 16.8e-3  # of r1 [s]
-    tau_x: float = 101e-3  # of r2 [s]
-    tau_minus: float = 33.7e-3  # of o1 [s]
-    tau_y: float = 114e-3  # of o2 [s]
+    a2_plus: float  # weight gained by a pair, pre before post
+    a3_plus: float  # the same for post, pre, post
+    a2_minus: float  # weight lost by a pair, post before pre
+    a3_minus: float  # the same for pre, post, pre
+    tau_plus: float  # window of pre before post [s]
+    tau_x: float  # of the earlier input spike [s]
+    tau_minus: float  # window of post before pre [s]
+    tau_y: float  # of the neuron's earlier spike [s]
     w_min: float = 0.0
     w_max: float = 1.0
+    nearest: bool = False  # only the last spike before counts, not all
+    softness: float = 0.0  # of the bounds; 0: hard
 
     def __post_init__(self) -> None:
-        """Refuse windows without extent and empty weight ranges.
+        """Refuse windows without extent and weight ranges that cannot be.
 
         Raises:
-            ValueError: a time constant is not positive and finite, or w_min exceeds w_max.
+            ValueError: names the value and its limit.
         """
-        for name in ("tau_plus", "tau_x", "tau_minus", "tau_y"):
-            if not 0.0 < getattr(self, name) < inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)} s")
-        if not self.w_min <= self.w_max:
-            raise ValueError(f"w_min {self.w_min} exceeds w_max {self.w_max}")
+        synapses.require_windows({name: getattr(self, name) for name in WINDOWS})
+        synapses.require_bounds(self, {name: getattr(self, name) for name in AMPLITUDES})
+
+
+VISUAL_CORTEX = TripletParams(
+    a2_plus=5e-10, a3_plus=6.2e-3, a2_minus=7e-3, a3_minus=2.3e-4,
+    tau_plus=16.8e-3, tau_x=0.101, tau_minus=33.7e-3, tau_y=0.125,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TripletStep:
+    """The same rule for one step length: the share of each trace that is left after it."""
+
+    rule: TripletParams
+    left_r1: float
+    left_r2: float
+    left_o1: float
+    left_o2: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +81,20 @@ class TripletState:
     o2: F32  # (post,)
 
 
-def at_rest(weight: F32) -> TripletState:
-    """Synapses (post, pre) whose neurons have not spiked yet."""
+def silent(weight: F32) -> TripletState:
+    """Synapses (post, pre) that no spike has passed for long."""
     post, pre = (np.zeros(size, np.float32) for size in weight.shape)
     return TripletState(weight, pre, pre, post, post)
+
+
+def discretize(params: TripletParams, *, dt: float) -> TripletStep:
+    """The rule for steps of `dt` [s].
+
+    Raises:
+        ValueError: dt is not positive and finite.
+    """
+    membrane.require_step(dt)
+    return TripletStep(params, *(exp(-dt / getattr(params, name)) for name in WINDOWS))
 
 
 def step(
@@ -72,30 +103,40 @@ def step(
     """Advance weights and traces by `dt` [s].
 
     Args:
+        state: weights (post, pre) and traces.
         pre_spikes: (pre,) float32 of 0 and 1.
         post_spikes: (post,) float32 of 0 and 1.
 
     Raises:
-        ValueError: dt is not positive, or the spikes do not fit the weights.
+        ValueError: dt is not positive and finite, or a shape does not fit the weights.
     """
-    if not dt > 0.0:
-        raise ValueError(f"dt must be positive, got {dt} s")
-    if (*post_spikes.shape, *pre_spikes.shape) != state.weight.shape:
-        shapes = f"{post_spikes.shape} and {pre_spikes.shape}"
-        raise ValueError(f"spikes {shapes} do not fit weights (post, pre) {state.weight.shape}")
-    r1, r2, o1, o2 = (
-        np.float32(exp(-dt / tau)) * trace
-        for tau, trace in (
-            (params.tau_plus, state.r1),
-            (params.tau_x, state.r2),
-            (params.tau_minus, state.o1),
-            (params.tau_y, state.o2),
-        )
+    return advance(state, pre_spikes, post_spikes, discretize(params, dt=dt))
+
+
+def advance(
+    state: TripletState, pre_spikes: F32, post_spikes: F32, params: TripletStep
+) -> TripletState:
+    """One step in float32, in the order in which the formulas above are written.
+
+    Args:
+        state: weights (post, pre) and traces.
+        pre_spikes: (pre,) float32.
+        post_spikes: (post,) float32.
+
+    Raises:
+        ValueError: a shape does not fit the weights.
+    """
+    synapses.require_shapes(
+        state.weight,
+        {"pre_spikes": pre_spikes, "r1": state.r1, "r2": state.r2},
+        {"post_spikes": post_spikes, "o1": state.o1, "o2": state.o2},
     )
-    strong = post_spikes * (np.float32(params.a2_plus) + np.float32(params.a3_plus) * o2)
-    weak = pre_spikes * (np.float32(params.a2_minus) + np.float32(params.a3_minus) * r2)
-    changed = state.weight + np.multiply.outer(strong, r1) - np.multiply.outer(o1, weak)
-    weight = np.clip(changed, np.float32(params.w_min), np.float32(params.w_max))
-    return TripletState(
-        weight, r1 + pre_spikes, r2 + pre_spikes, o1 + post_spikes, o2 + post_spikes
-    )
+    rule = params.rule
+    r1, r2 = np.float32(params.left_r1) * state.r1, np.float32(params.left_r2) * state.r2
+    o1, o2 = np.float32(params.left_o1) * state.o1, np.float32(params.left_o2) * state.o2
+    up = post_spikes * (np.float32(rule.a2_plus) + np.float32(rule.a3_plus) * o2)
+    down = pre_spikes * (np.float32(rule.a2_minus) + np.float32(rule.a3_minus) * r2)
+    weight = synapses.changed(state.weight, up[:, None] * r1, o1[:, None] * down, rule)
+    r1, r2 = (synapses.marked(trace, pre_spikes, nearest=rule.nearest) for trace in (r1, r2))
+    o1, o2 = (synapses.marked(trace, post_spikes, nearest=rule.nearest) for trace in (o1, o2))
+    return TripletState(weight, r1, r2, o1, o2)

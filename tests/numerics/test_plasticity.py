@@ -1,182 +1,273 @@
-"""Rules of plasticity against their equations, and what holds for synapses under any of them."""
+"""Rules beside pairs, all to all: by hand on few spikes, by closed form, and by what they keep."""
 
+from dataclasses import replace
 from math import exp
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.spiking import rewarded, stdp, synapses, triplet
-from shared.spiking.rewarded import RewardedParams
+from shared.spiking import reward, stdp, synapses, triplet
+from shared.spiking.reward import RewardParams
 from shared.spiking.stdp import StdpParams, StdpState
 from shared.spiking.triplet import TripletParams
 from shared.tensors.dtypes import F32
 
 DT = 1e-3
-ONE, NONE = np.ones(1, np.float32), np.zeros(1, np.float32)
-WIDE = TripletParams(
-    a2_plus=5e-3, a3_plus=6e-3, a2_minus=7e-3, a3_minus=2e-3, w_min=-9.0, w_max=9.0
-)
-PAIRS = StdpParams(0.02, 0.01, 20e-3, 30e-3, w_min=-9.0, w_max=9.0)
+PAIRS = StdpParams(0.25, 0.125, tau_plus=0.02, tau_minus=0.04, w_min=-9.0, w_max=9.0)
+TRIPLETS = TripletParams(0.02, 0.1, 0.03, 0.05, 0.016, 0.1, 0.034, 0.125, w_min=-9.0, w_max=9.0)
+REWARDED = RewardParams(PAIRS, tau_eligibility=0.5, tau_dopamine=0.2)
 
 
-def after_triplets(pre: set[int], post: set[int], steps: int = 60) -> float:
-    """The weight of one synapse that began at 0."""
-    state = triplet.at_rest(np.zeros((1, 1), np.float32))
-    for at in range(steps):
-        spikes = (ONE if at in pre else NONE, ONE if at in post else NONE)
-        state = triplet.step(state, *spikes, WIDE, dt=DT)
+def f32(*values: float) -> F32:
+    return np.array(values, np.float32)
+
+
+def one(weight: float) -> F32:
+    return np.full((1, 1), weight, np.float32)
+
+
+def by_pairs(pre: set[int], post: set[int], params: StdpParams, *, weight: float = 0.0) -> float:
+    """The weight after spikes at the given steps of 1 ms."""
+    state = StdpState(one(weight), f32(0), f32(0))
+    for now in range(max(pre | post) + 1):
+        state = stdp.step(state, f32(now in pre), f32(now in post), params, dt=DT)
     return float(state.weight[0, 0])
 
 
-def test_pair_in_triplets_is_a_pair() -> None:
-    # the neuron 7 ms after the input: a2_plus exp(-7 / 16.8); the other way a2_minus exp(-7 / 33.7)
-    assert after_triplets({10}, {17}) == pytest.approx(5e-3 * exp(-7 / 16.8), rel=1e-5)
-    assert after_triplets({17}, {10}) == pytest.approx(-7e-3 * exp(-7 / 33.7), rel=1e-5)
+def by_triplets(pre: set[int], post: set[int], params: TripletParams) -> float:
+    state = triplet.silent(one(0.0))
+    for now in range(max(pre | post) + 1):
+        state = triplet.step(state, f32(now in pre), f32(now in post), params, dt=DT)
+    return float(state.weight[0, 0])
 
 
-def test_second_spike_of_the_neuron_strengthens_more() -> None:
-    # input at 10, neuron at 15 and 25: the second reads o2 = exp(-10 / 114) of the first
-    first = 5e-3 * exp(-5 / 16.8)
-    second = exp(-15 / 16.8) * (5e-3 + 6e-3 * exp(-10 / 114))
-
-    assert after_triplets({10}, {15, 25}) == pytest.approx(first + second, rel=1e-5)
+# Pairs
 
 
-def test_second_spike_of_the_input_weakens_more() -> None:
-    # neuron at 10, input at 15 and 25: the second reads r2 = exp(-10 / 101) of the first
-    first = 7e-3 * exp(-5 / 33.7)
-    second = exp(-15 / 33.7) * (7e-3 + 2e-3 * exp(-10 / 101))
+def test_a_spike_of_nearest_pairs_sees_only_the_last_one_of_the_other_side() -> None:
+    nearest = replace(PAIRS, nearest=True)
 
-    assert after_triplets({15, 25}, {10}) == pytest.approx(-(first + second), rel=1e-5)
-
-
-def test_high_rates_strengthen_where_low_ones_weaken() -> None:
-    # the neuron spikes 10 ms before the input: a pair a second loses, 50 in a second gain
-    params = TripletParams(w_min=-9.0, w_max=9.0)
-    ends = []
-    for gap, count in ((1000, 5), (20, 60)):
-        state = triplet.at_rest(np.zeros((1, 1), np.float32))
-        for at in range(gap * count):
-            pre, post = at % gap == 0, at % gap == gap - 10
-            state = triplet.step(state, ONE if pre else NONE, ONE if post else NONE, params, dt=DT)
-        ends.append(float(state.weight[0, 0]))
-
-    assert ends[0] < 0 < ends[1]
+    # inputs at 0 and 6 ms, neuron at 10 ms: 10 and 4 ms apart, of nearest pairs only 4
+    assert by_pairs({0, 6}, {10}, PAIRS) == pytest.approx(
+        0.25 * (exp(-0.010 / 0.02) + exp(-0.004 / 0.02)), rel=1e-6
+    )
+    assert by_pairs({0, 6}, {10}, nearest) == pytest.approx(0.25 * exp(-0.004 / 0.02), rel=1e-6)
 
 
-def test_eligibility_of_a_pair_falls_and_a_reward_turns_it_into_weight() -> None:
-    params = RewardedParams(PAIRS, tau_c=0.5)
-    state = rewarded.at_rest(np.zeros((1, 1), np.float32))
-    for at in range(300):
-        spikes = (ONE if at == 10 else NONE, ONE if at == 15 else NONE)
-        state = rewarded.step(state, *spikes, params, reward=2.0 if at == 215 else 0.0, dt=DT)
+def test_a_spike_of_nearest_pairs_counts_once_for_every_one_that_follows() -> None:
+    # symmetric: the input at 0 is the last one before both spikes of the neuron, at 3 and 8 ms
+    wanted = 0.25 * (exp(-0.003 / 0.02) + exp(-0.008 / 0.02))
 
-    pair = 0.02 * exp(-5 / 20)
-    assert state.weight[0, 0] == pytest.approx(2.0 * pair * exp(-200 / 500), rel=1e-4)
-    assert state.eligibility[0, 0] == pytest.approx(pair * exp(-284 / 500), rel=1e-4)
+    assert by_pairs({0}, {3, 8}, replace(PAIRS, nearest=True)) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_without_a_reward_nothing_is_learned_and_punishment_unlearns() -> None:
-    params = RewardedParams(PAIRS, tau_c=0.5)
-    state = rewarded.at_rest(np.full((1, 1), 0.5, np.float32))
-    for at in range(40):
-        spikes = (ONE if at == 10 else NONE, ONE if at == 15 else NONE)
-        state = rewarded.step(state, *spikes, params, reward=0.0, dt=DT)
-    assert state.weight[0, 0] == 0.5
+@pytest.mark.parametrize("softness", [0.5, 1.0])
+def test_changes_between_soft_bounds_shrink_with_the_way_left(softness: float) -> None:
+    soft = replace(PAIRS, w_min=0.0, w_max=2.0, softness=softness)
 
-    punished = rewarded.step(state, NONE, NONE, params, reward=-1.0, dt=DT)
-
-    assert punished.weight[0, 0] < 0.5
+    # from 0.5 of 0..2: three quarters of the way are left up, one down
+    up = by_pairs({0}, {5}, soft, weight=0.5) - 0.5
+    down = by_pairs({5}, {0}, soft, weight=0.5) - 0.5
+    assert up == pytest.approx(0.25 * exp(-0.005 / 0.02) * 0.75**softness, rel=1e-5)
+    assert down == pytest.approx(-0.125 * exp(-0.005 / 0.04) * 0.25**softness, rel=1e-5)
 
 
-def test_reward_in_every_step_without_memory_is_pair_stdp() -> None:
-    rng = np.random.default_rng(3)
-    weight: F32 = rng.random((4, 6), dtype=np.float32)
-    plain = StdpState(weight, np.zeros(6, np.float32), np.zeros(4, np.float32))
-    told = rewarded.at_rest(weight)
-    forgets = RewardedParams(PAIRS, tau_c=1e-9)
-    for _ in range(50):
-        pre, post = ((rng.random(size) < 0.3).astype(np.float32) for size in (6, 4))
-        plain = stdp.step(plain, pre, post, PAIRS, dt=DT)
-        told = rewarded.step(told, pre, post, forgets, reward=1.0, dt=DT)
+def test_a_weight_between_soft_bounds_never_arrives_and_one_between_hard_ones_does() -> None:
+    hard = StdpParams(0.25, 0.1, 0.02, 0.02)
+    soft = replace(hard, softness=1.0)
+    trains = {0, 50, 100, 150, 200, 250}, {1, 51, 101, 151, 201, 251}
 
-    np.testing.assert_allclose(told.weight, plain.weight, rtol=1e-5, atol=1e-6)
+    assert by_pairs(*trains, hard, weight=0.5) == 1.0
+    assert 0.5 < by_pairs(*trains, soft, weight=0.5) < 1.0
 
 
-@given(st.floats(0, 3), st.integers(0, 2**32 - 1))
-def test_weights_stay_between_bounds_hard_or_soft(softness: float, seed: int) -> None:
+# Triplets
+
+
+@pytest.mark.parametrize("apart", [1, 9, 40])
+def test_one_pair_makes_what_the_rule_of_pairs_makes(apart: int) -> None:
+    up, down = by_triplets({0}, {apart}, TRIPLETS), by_triplets({apart}, {0}, TRIPLETS)
+
+    assert up == pytest.approx(0.02 * exp(-apart * DT / 0.016), rel=1e-5)
+    assert down == pytest.approx(-0.03 * exp(-apart * DT / 0.034), rel=1e-5)
+
+
+def test_post_pre_post_is_the_triplet_by_hand() -> None:
+    made = by_triplets({8}, {0, 12}, TRIPLETS)
+
+    # input at 8 after the neuron's 0: lost a2_minus exp(-8/34), with no earlier input
+    # neuron at 12: r1 = exp(-4/16), o2 = exp(-12/125)
+    lost = exp(-0.008 / 0.034) * 0.03
+    gained = exp(-0.004 / 0.016) * (0.02 + 0.1 * exp(-0.012 / 0.125))
+    assert made == pytest.approx(gained - lost, rel=1e-5)
+
+
+def test_pre_post_pre_is_the_triplet_by_hand() -> None:
+    made = by_triplets({0, 12}, {5}, TRIPLETS)
+
+    # neuron at 5: r1 = exp(-5/16), no earlier spike of its own
+    # input at 12: o1 = exp(-7/34), r2 = exp(-12/100)
+    gained = exp(-0.005 / 0.016) * 0.02
+    lost = exp(-0.007 / 0.034) * (0.03 + 0.05 * exp(-0.012 / 0.1))
+    assert made == pytest.approx(gained - lost, rel=1e-5)
+
+
+def test_nearest_triplets_forget_all_spikes_but_the_last() -> None:
+    made = by_triplets({5, 20}, {0, 10, 24}, replace(TRIPLETS, nearest=True))
+
+    # at 5: o1 of 0. at 10: r1 of 5, o2 of 0. at 20: o1 of 10, r2 of 5. at 24: r1 of 20, o2 of 10
+    wanted = (
+        -exp(-5 / 34) * 0.03
+        + exp(-5 / 16) * (0.02 + 0.1 * exp(-10 / 125))
+        - exp(-10 / 34) * (0.03 + 0.05 * exp(-15 / 100))
+        + exp(-4 / 16) * (0.02 + 0.1 * exp(-14 / 125))
+    )
+    assert made == pytest.approx(wanted, rel=1e-5)
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.sets(st.integers(0, 60)), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_without_triplet_amplitudes_triplets_are_pairs(
+    pre: set[int], post: set[int], nearest: bool
+) -> None:
+    flat = replace(TRIPLETS, a3_plus=0.0, a3_minus=0.0, nearest=nearest)
+    pairs = StdpParams(0.02, 0.03, 0.016, 0.034, w_min=-9.0, w_max=9.0, nearest=nearest)
+
+    assert by_triplets(pre, post, flat) == pytest.approx(by_pairs(pre, post, pairs), abs=1e-6)
+
+
+@pytest.mark.parametrize(("hertz", "grows"), [(1, False), (50, True)])
+def test_cortical_synapses_weaken_at_low_rates_and_strengthen_at_high_ones(
+    hertz: int, grows: bool
+) -> None:
+    # 10 ms post before pre, which pairs alone can only weaken (Sjöström, Turrigiano & Nelson 2001)
+    post = set(range(0, 15 * 1000 // hertz, 1000 // hertz))
+    wide = replace(triplet.VISUAL_CORTEX, w_min=-1.0)
+
+    assert (by_triplets({at + 10 for at in post}, post, wide) > 0) is grows
+
+
+# Reward
+
+
+def rewarded(pre: int, post: int, given_at: int, *, steps: int, dt: float, amount: float) -> float:
+    """How far a weight moves after one pair of spikes and one reward."""
+    params, state = reward.discretize(REWARDED, dt=dt), reward.silent(one(0.0))
+    for now in range(steps):
+        spikes = f32(now == pre), f32(now == post)
+        released = amount if now == given_at else 0.0
+        state = reward.advance(state, *spikes, params, reward=released)
+    return float(state.weight[0, 0])
+
+
+@pytest.mark.parametrize("dt", [1e-3, 10e-3])
+@pytest.mark.parametrize(("pre", "post"), [(0, 2), (2, 0)])
+@pytest.mark.parametrize("later", [0, 30, 70])
+def test_a_late_reward_moves_the_weight_by_the_closed_form(
+    dt: float, pre: int, post: int, later: int
+) -> None:
+    steps = round(5.0 / dt)  # ten time constants of the slower memory
+
+    moved = rewarded(pre, post, 2 + later, steps=steps, dt=dt, amount=1.5)
+
+    # c0 r exp(-T / 0.5) / (1/0.5 + 1/0.2), c0 by the window of pairs
+    up, down = 0.25 * exp(-2 * dt / 0.02), -0.125 * exp(-2 * dt / 0.04)
+    wanted = (up if pre < post else down) * 1.5 * exp(-later * dt / 0.5) / (1 / 0.5 + 1 / 0.2)
+    assert moved == pytest.approx(wanted, rel=1e-4)
+
+
+def test_without_reward_nothing_is_learned_and_eligibility_fades() -> None:
+    state = reward.silent(one(0.5))
+    for now in range(12):
+        state = reward.step(state, f32(now == 0), f32(now == 2), REWARDED, dt=DT)
+
+    assert state.weight.tolist() == [[0.5]]
+    # 0.25 exp(-2/20) at step 2, nine steps ago
+    wanted = 0.25 * exp(-0.002 / 0.02) * exp(-0.009 / 0.5)
+    assert state.eligibility[0, 0] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_punishment_weakens_what_reward_would_have_strengthened() -> None:
+    up, down = (
+        rewarded(0, 2, 20, steps=200, dt=DT, amount=amount) for amount in (2.0, -2.0)
+    )  # 200 ms
+
+    assert up > 0
+    assert down == -up
+
+
+# What all rules keep
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0.0, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_weights_stay_within_their_bounds(seed: int, nearest: bool, softness: float) -> None:
     rng = np.random.default_rng(seed)
-    weight, gained, lost = (rng.random((3, 5), dtype=np.float32) * 2 for _ in range(3))
+    pre, post = (rng.random((40, size)).astype(np.float32).round() for size in (5, 3))
+    weight = rng.random((3, 5)).astype(np.float32)
+    pairs = StdpParams(0.6, 0.5, 0.02, 0.04, nearest=nearest, softness=softness)
+    triplets = replace(triplet.VISUAL_CORTEX, a3_plus=0.4, nearest=nearest, softness=softness)
+    state, other = reward.silent(weight), triplet.silent(weight)
 
-    made = synapses.bounded(weight, gained, lost, low=0.1, high=0.9, softness=softness)
+    for now in range(40):
+        state = reward.step(
+            state, pre[now], post[now], RewardParams(pairs), reward=rng.normal() * 50, dt=DT
+        )
+        other = triplet.step(other, pre[now], post[now], triplets, dt=DT)
 
-    assert made.min() >= np.float32(0.1)
-    assert made.max() <= np.float32(0.9)
-
-
-def test_soft_bounds_slow_down_in_proportion_to_the_way_left() -> None:
-    weight = np.array([[0.25, 0.75]], np.float32)
-    none, tenth = np.zeros((1, 2), np.float32), np.full((1, 2), 0.1, np.float32)
-
-    up = synapses.bounded(weight, tenth, none, low=0.0, high=1.0, softness=1.0)
-    down = synapses.bounded(weight, none, tenth, low=0.0, high=1.0, softness=1.0)
-
-    np.testing.assert_allclose(up, [[0.25 + 0.075, 0.75 + 0.025]], rtol=1e-6)
-    np.testing.assert_allclose(down, [[0.25 - 0.025, 0.75 - 0.075]], rtol=1e-6)
-
-
-def test_normalized_weights_have_one_sum_and_their_proportions() -> None:
-    weight = np.array([[1, 3], [0, 0], [2, 2]], np.float32)
-
-    made = synapses.normalized(weight, 2.0)
-
-    assert made.tolist() == [[0.5, 1.5], [0.0, 0.0], [1.0, 1.0]]
+    for held in (state.weight, other.weight):
+        assert held.dtype == np.float32
+        assert held.min() >= 0.0
+        assert held.max() <= 1.0
 
 
-@given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
-def test_every_spike_arrives_its_delay_later(delays: list[int], seed: int) -> None:
-    held = np.array(delays, np.int32)
-    train = (np.random.default_rng(seed).random((20, len(delays))) < 0.4).astype(np.float32)
-    state, arrived = synapses.none_under_way(held), []
-    for spikes in np.concatenate([train, np.zeros((8, len(delays)), np.float32)]):
-        state, now = synapses.delayed(state, spikes, held)
-        arrived.append(now)
+def test_weights_of_one_sum_keep_their_proportions() -> None:
+    weight = np.array([[1.0, 3.0], [0.5, 0.0], [0.0, 0.0]], np.float32)
 
-    made = np.stack(arrived)
-    for neuron, delay in enumerate(delays):
-        np.testing.assert_array_equal(made[delay : delay + 20, neuron], train[:, neuron])
-    assert made.sum() == train.sum()
+    # 2 of 1 + 3; 2 of 0.5; a row without weight has none to give
+    assert synapses.normalised(weight, 2.0).tolist() == [[0.5, 1.5], [2.0, 0.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("options", "message"),
     [
-        (lambda: TripletParams(tau_x=0.0), "tau_x must be positive and finite"),
-        (lambda: TripletParams(w_min=2.0), r"w_min 2\.0 exceeds w_max 1\.0"),
-        (lambda: RewardedParams(PAIRS, tau_c=-1.0), "tau_c must be positive"),
-        (lambda: synapses.normalized(np.ones((1, 1), np.float32), 0.0), r"positive, got 0\.0"),
-        (lambda: synapses.none_under_way(np.array([-1], np.int32)), "from 0, got -1"),
+        ({"tau_plus": np.inf}, "tau_plus must be positive and finite, got inf s"),
+        ({"softness": -0.5}, "softness must be 0 or more and finite, got -0.5"),
         (
-            lambda: triplet.step(
-                triplet.at_rest(np.zeros((2, 1), np.float32)), ONE, ONE, WIDE, dt=DT
-            ),
-            r"do not fit weights \(post, pre\) \(2, 1\)",
+            {"softness": 1.0, "w_max": np.inf},
+            r"soft bounds must be finite and apart, got -9.0..inf",
         ),
-        (
-            lambda: rewarded.step(
-                rewarded.at_rest(np.zeros((1, 1), np.float32)),
-                ONE,
-                ONE,
-                RewardedParams(PAIRS),
-                reward=float("nan"),
-                dt=DT,
-            ),
-            "a reward is finite, got nan",
-        ),
+        ({"softness": 1.0, "a_minus": -0.1}, "a_minus must not be negative between soft bounds"),
+        ({"w_min": np.nan}, "w_min nan exceeds w_max 9.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        wrong()  # type: ignore[operator]
+def test_pairs_that_cannot_be_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PAIRS, **options)  # type: ignore[arg-type]  # all are floats
+
+
+def test_rules_and_shapes_that_cannot_be_are_refused() -> None:
+    state = triplet.silent(np.zeros((2, 3), np.float32))
+    waiting = reward.silent(one(0.0))
+
+    with pytest.raises(ValueError, match=r"tau_y must be positive and finite, got 0.0 s"):
+        replace(TRIPLETS, tau_y=0.0)
+    with pytest.raises(ValueError, match=r"tau_dopamine must be positive and finite, got -1.0 s"):
+        replace(REWARDED, tau_dopamine=-1.0)
+    with pytest.raises(ValueError, match=r"dt must be positive and finite, got 0.0 s"):
+        triplet.discretize(TRIPLETS, dt=0.0)
+    with pytest.raises(ValueError, match=r"o2 must be \(2,\) for weight \(2, 3\), got \(1,\)"):
+        triplet.step(replace(state, o2=f32(0)), f32(0, 0, 0), f32(0, 0), TRIPLETS, dt=DT)
+    with pytest.raises(ValueError, match="reward must be finite, got nan"):
+        reward.step(waiting, f32(0), f32(0), REWARDED, reward=np.nan, dt=DT)
+    with pytest.raises(ValueError, match=r"eligibility \(1, 2\) and weight \(1, 1\)"):
+        reward.step(
+            replace(waiting, eligibility=np.zeros((1, 2), np.float32)), f32(0), f32(0), REWARDED,
+            dt=DT,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"weights of one sum must not be negative, got -1.0"):
+        synapses.normalised(one(-1.0), 1.0)
+    with pytest.raises(ValueError, match=r"total must be positive and finite, got 0.0"):
+        synapses.normalised(one(1.0), 0.0)

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from shared.network.graph import Network, Step
 from shared.operators import catalog, plastic, spiking_layers, validate
 from shared.operators.spec import Attributes, Run
+from shared.spiking import synapses
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
 
 I64 = npt.NDArray[np.int64]
-LEAST = np.float32(1e-6)  # of a sum that is scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,7 @@ def network(found: Learned, stands: I64, classes: int, plan: Competitive) -> Net
 
 
 def _scaled(weight: F32, plan: Competitive) -> F32:
-    """Every neuron's weights to one sum: what one synapse gains, the others lose."""
-    sums = np.maximum(weight.sum(axis=1, keepdims=True), LEAST)
-    total = np.float32(plan.total * weight.shape[1])
-    return np.asarray(weight * (total / sums), np.float32)
+    return synapses.normalised(weight, plan.total * weight.shape[1])
 
 
 def _require(x: F32) -> None:
