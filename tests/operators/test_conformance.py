@@ -8,15 +8,25 @@ import pytest
 
 from services.cpu_worker.backend import CpuBackend
 from shared.contracts.errors import DeviceFailed
+from shared.operators import catalog, samples, spiking_cases
 from shared.operators.catalog import CATALOG
 from shared.operators.null import NullBackend
 from shared.operators.reference import ReferenceBackend
-from shared.operators.spec import Backend, Case, OperatorSpec, Tensors, Tolerance
+from shared.operators.spec import Attributes, Backend, Case, OperatorSpec, Tensors, Tolerance
 from shared.tensors import convert
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Tensor, TensorType
 
 CASES = [(spec, case) for spec in CATALOG for case in spec.cases(np.random.default_rng(20))]
+NEURON: Attributes = {"decay": 0.9, "threshold": 0.8}
+STREAMS: dict[str, Attributes] = {
+    "lif_layer": NEURON,
+    "cuba_layer": {**NEURON, "synapse": 0.75, "couple": 0.5, "direct": 0.25},
+    "plastic_layer": {
+        **NEURON, "a_plus": 0.05, "a_minus": 0.03, "decay_pre": 0.9, "decay_post": 0.8,
+        "offset": 0.3, "theta_plus": 0.2, "theta_decay": 0.99, "inhibition": 0.3,
+    },
+}  # fmt: skip
 POCL = "Portable Computing Language"
 ON_EVERY_CARD = {Dtype.F32, Dtype.F16, Dtype.I8}  # as stored; half is read by vload_half
 
@@ -60,6 +70,19 @@ def calls(*names: str) -> pytest.MarkDecorator:
         for name in names
     ]
     return pytest.mark.parametrize(("spec", "backend", "case"), rows, indirect=["backend"])
+
+
+def streams(*names: str) -> pytest.MarkDecorator:
+    """Parametrise by layer and backend, with ids like plastic_layer-cpu."""
+    rows = [
+        pytest.param(
+            layer, name, id=f"{layer}-{name}",
+            marks=[pytest.mark.opencl] if name == "opencl" else [],
+        )
+        for layer in STREAMS
+        for name in names
+    ]  # fmt: skip
+    return pytest.mark.parametrize(("name", "backend"), rows, indirect=["backend"])
 
 
 @calls("reference", "cpu", "cpu_compiled", "opencl")
@@ -120,6 +143,30 @@ def test_cases_depend_on_the_generator_alone(spec: OperatorSpec) -> None:
     for one, other in zip(first, second, strict=True):
         for port, tensor in one.inputs.items():
             assert_same_parts(other.inputs[port], tensor)
+
+
+@streams("reference", "cpu", "cpu_compiled", "opencl")
+def test_two_calls_that_carry_what_is_next_are_one_bit_by_bit(name: str, backend: Backend) -> None:
+    spec, rng = catalog.spec(name), np.random.default_rng(5)
+    spikes = (rng.random((1, 100, 37)) < 0.3).astype(np.uint8)
+    weight = {"weight": samples.f32(rng.random((19, 37)) * 0.05)}  # a spike takes several steps
+    halves = [spiking_cases.bits(part) for part in np.split(spikes, 2, axis=1)]
+
+    whole = run(backend, spec, stream(name, {"spikes": spiking_cases.bits(spikes), **weight}))
+    first = run(backend, spec, stream(name, {"spikes": halves[0], **weight}))
+    carried = {port.removesuffix("_next"): first[port] for port in first if port != "spikes"}
+    second = run(backend, spec, stream(name, {"spikes": halves[1], **weight, **carried}))
+
+    for part in (first, second):
+        assert part["spikes"].parts["words"].any()
+    made = np.concatenate([part["spikes"].parts["words"] for part in (first, second)], axis=1)
+    np.testing.assert_array_equal(made, whole["spikes"].parts["words"])
+    for port in whole.keys() - {"spikes"}:
+        assert_same_parts(second[port], whole[port])
+
+
+def stream(name: str, inputs: Tensors) -> Case:
+    return Case(name, inputs, STREAMS[name])
 
 
 def require_support(backend: Backend, spec: OperatorSpec, case: Case) -> None:
