@@ -9,9 +9,11 @@ import typer
 from ops.cli.session import Session, columns
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from shared.client.client import Client
+    from shared.contracts.v1.jobs import JobFinished
     from shared.tensors.dtypes import Array
 
 SHOWN = 16  # values of an output that are printed
@@ -22,15 +24,19 @@ Input = Annotated[
 ]
 Version = Annotated[str, typer.Option(help="Variant; none is the default one.")]
 Output = Annotated[Path | None, typer.Option(help="Write the outputs to a .npz or .npy file.")]
+Activity = Annotated[
+    bool, typer.Option(help="Tell spikes and synaptic operations of every layer instead.")
+]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds the answer may take.")]
 
 
-def infer(
+def infer(  # noqa: PLR0913 - one per option
     session: Session,
     name: Name,
     input_: Input,
     version: Version = "",
     output: Output = None,
+    activity: Activity = False,
     timeout: Timeout = 30.0,
 ) -> None:
     """Run a model on a batch and print what comes out.
@@ -40,6 +46,9 @@ def infer(
     from ops.cli import arrays, remote
 
     given = arrays.load(input_)
+    if activity:
+        _tell_activity(session, name, given, version, timeout)
+        return
     outputs = remote.call(
         session, lambda client: _infer(client, name, given, version, timeout), seconds=timeout
     )
@@ -49,16 +58,64 @@ def infer(
     session.show(value, lambda: _table(outputs))
 
 
+def _tell_activity(
+    session: Session, name: str, given: "Mapping[str, Array]", version: str, timeout: float
+) -> None:
+    """A durable job that counts; energy is an estimate of the arithmetic alone."""
+    from ops.cli import bodies, records, remote
+    from shared.tensors.layouts import dense
+
+    body = bodies.checked(
+        {"kind": "infer", "model": name, "variant": version or None, "activity": True}
+    )
+
+    async def work(client: "Client") -> "JobFinished":
+        fitting = await _fitting(client, name, given, version)
+        receipt = await client.submit(body, {key: dense(array) for key, array in fitting.items()})
+        return await remote.follow(session, client, receipt.job, timeout=timeout)
+
+    record = remote.call(session, work, seconds=timeout)
+    session.show(records.value(record), lambda: _activity(record))
+    records.end(session, record)
+
+
+def _activity(record: "JobFinished") -> "RenderableType":
+    from ops.cli import records
+
+    layers = record.report.get("layers")
+    if not isinstance(layers, dict):
+        return records.table(record)
+    shown = columns("layer", "neurons", "spikes", "silence", "operations", "of dense", "estimate")
+    for layer, one in layers.items():
+        shown.add_row(
+            layer,
+            f"{one['neurons']:,}",
+            f"{one['spikes']:,}",
+            f"{one['silence']:.1%}",
+            f"{one['operations']:,}",
+            f"{one['operations'] / max(one['dense'], 1):.1%}",
+            f"{one['joules'] * 1e9:.3g} nJ",
+        )
+    return shown
+
+
 async def _infer(
     client: "Client", name: str, given: "Mapping[str, Array]", version: str, timeout: float
+) -> "dict[str, Array]":
+    """Run the model on what fits it."""
+    fitting = await _fitting(client, name, given, version)
+    return await client.infer(name, fitting, version=version, timeout=timeout)
+
+
+async def _fitting(
+    client: "Client", name: str, given: "Mapping[str, Array]", version: str
 ) -> "dict[str, Array]":
     """A single array goes to the single input, whatever that is called; floats are narrowed."""
     metadata = await client.metadata(name, version)
     if len(given) == len(metadata.inputs) == 1:
         given = {metadata.inputs[0].name: next(iter(given.values()))}
     wanted = {port.name: port.dtype for port in metadata.inputs}
-    narrowed = {key: _narrowed(array, wanted.get(key)) for key, array in given.items()}
-    return await client.infer(name, narrowed, version=version, timeout=timeout)
+    return {key: _narrowed(array, wanted.get(key)) for key, array in given.items()}
 
 
 def _narrowed(array: "Array", dtype: str | None) -> "Array":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 
 import anyio
 
@@ -15,7 +16,7 @@ from shared.chassis.training import Trainer
 from shared.chassis.watch import Watch
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing, TrainBody
-from shared.network import observing, shapes
+from shared.network import activity, observing, shapes, streamed, streaming
 from shared.network.execute import Loaded
 from shared.network.training import backward
 from shared.operators import catalog
@@ -78,6 +79,8 @@ class BackendHandler:
         async with self._artifacts.using(wanted) as loaded:
             if body.observe:
                 return await self._observe(loaded, tensors)
+            if body.activity:
+                return await self._activity(loaded, tensors)
             strict = manifest is not None and manifest.nan_policy == "reject"
             run = measured.network(loaded, tensors, body.repeat, trace=body.trace, strict=strict)
             done = await self._device.drive(run, tell)
@@ -96,6 +99,15 @@ class BackendHandler:
         seen = await self._device.call(lambda: observing.observe(network, rows.values, run))
         report = {"rows": rows.shape[0], "steps": list(seen)}
         return Outcome(observing.to_tensors(seen), report=report)
+
+    async def _activity(self, loaded: Loaded, tensors: Mapping[str, Tensor]) -> Outcome:
+        """How much every layer of neurons does for the given rows; see network.activity."""
+        for name in streaming.spikes(loaded.network):
+            if name in tensors:
+                streamed.require_spikes(name, tensors[name].values)
+        run = backward.on(self._device.backend)
+        found = await self._device.call(lambda: activity.of(loaded.network, tensors, run))
+        return Outcome(report={"layers": {name: asdict(one) for name, one in found.items()}})
 
     async def _trust(self, verdict: "Future[str] | None") -> None:
         """Wait a while for the check of a result, if there is one; raises DeviceLost when it, or

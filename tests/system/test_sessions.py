@@ -135,6 +135,22 @@ def test_command_lets_a_layer_learn_or_says_which_may(
     assert "no layer 'synapses' can learn; there are neurons" in nobody.stderr
 
 
+def test_command_counts_spikes_and_synaptic_operations(
+    stack: Running, spiky: str, tmp_path: Path
+) -> None:
+    spikes = tmp_path / "x.npy"
+    np.save(spikes, X[:, :50])
+
+    ended = processes.command(
+        "infer", spiky, "--input", str(spikes), "--activity", "--json", address=stack.grpc
+    )
+
+    (layer,) = json.loads(ended.stdout)["report"]["layers"].values()
+    assert layer["neurons"] == OUTPUTS
+    assert layer["operations"] == X[:, :50].sum() * OUTPUTS
+    assert layer["dense"] == 50 * INPUTS * OUTPUTS
+
+
 def test_command_says_what_a_stream_cannot_take(stack: Running, spiky: str, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("step,neuron\n0,5\n1,99\n")

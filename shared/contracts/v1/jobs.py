@@ -116,6 +116,7 @@ class InferBody(Value):
     artifact: Sha256 | None = None
     trace: bool = False  # also return the time of every step
     repeat: int = Field(default=1, ge=1, le=10_000)  # timed runs after one warm-up
+    activity: bool | None = None  # true: report spikes and synaptic operations of every layer
     observe: bool | None = None  # true: return what products read (network.observing) instead
 
 

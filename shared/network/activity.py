@@ -1,0 +1,73 @@
+"""How much a spiking network does for some rows: spikes, silence, synaptic operations, and an
+estimate of the energy that the arithmetic alone would take.
+
+Energy of an operation in 45 nm at 0.9 V: Horowitz 2014, "Computing's Energy Problem (and what we
+can do about it)", figure 1.1.9. It says nothing of memory, which takes most, nor of this machine.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.network.graph import Network, Step
+from shared.network.training import backward
+from shared.operators import spiking_layers
+from shared.operators.spec import Run, Tensors
+from shared.tensors.layouts import Tensor
+
+LAYERS = ("lif_layer", "cuba_layer", "plastic_layer")
+PICO = 1e-12
+INT_ADD, FLOAT_ADD, FLOAT_MUL = 0.1 * PICO, 0.9 * PICO, 3.7 * PICO  # [J], 32 bits each
+UPDATE = 2 * FLOAT_ADD + 2 * FLOAT_MUL  # of a membrane that leaks: two sums, two products
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One layer, over all rows and steps of a call."""
+
+    neurons: int
+    spikes: int  # of its neurons
+    silence: float  # share of neurons and steps without a spike
+    operations: int  # synaptic: a spike that arrives at a synapse whose weight is not zero
+    dense: int  # what they would be if every input spiked in every step
+    joules: float  # estimate: integer additions of synapses, and updates of membranes
+
+
+def of(network: Network, inputs: Tensors, run: Run) -> dict[str, Activity]:
+    """Activity of every layer of neurons, by step name.
+
+    Args:
+        inputs: by name, as the network declares them.
+        run: a backend's calls; see `backward.on`.
+
+    Raises:
+        ValueError: the network has no such layer, or the inputs do not fit.
+    """
+    layers = [step for step in network.steps if step.operator in LAYERS]
+    if not layers:
+        raise ValueError("no step of the network is a layer of spiking neurons")
+    values = backward.forward(network, inputs, run).values
+    return {step.name: _of(step, values) for step in layers}
+
+
+def _of(step: Step, values: Tensors) -> Activity:
+    arriving = spiking_layers.split(values[step.inputs["spikes"]])
+    leaving = spiking_layers.split(values[step.outputs["spikes"]])
+    synapses = _synapses(values[step.inputs["weight"]])
+    operations = int(arriving.sum(axis=(0, 1), dtype=np.int64) @ synapses)
+    rows, steps, neurons = leaving.shape
+    return Activity(
+        neurons=neurons,
+        spikes=int(leaving.sum(dtype=np.int64)),
+        silence=1.0 - float(leaving.mean()) if leaving.size else 1.0,
+        operations=operations,
+        dense=rows * steps * int(synapses.sum()),
+        joules=operations * INT_ADD + leaving.size * UPDATE,
+    )
+
+
+def _synapses(weight: Tensor) -> npt.NDArray[np.int64]:
+    """Neurons that each input reaches, (k,) int64."""
+    reached = np.count_nonzero(weight.values.view(np.float32), axis=0)
+    return np.asarray(reached, np.int64)
