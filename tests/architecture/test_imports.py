@@ -65,7 +65,11 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "hpack": ("services/gateway/http2",),
     "onnx": ("services/compressor/importers", "services/compressor/exporters", "ops"),
     "onnxruntime": ("services/cpu_worker", "ops/bench/peers"),  # rivals are measured beside it
-    "nir": ("services/compressor/importers", "services/compressor/exporters"),
+    "nir": (
+        "services/compressor/importers",
+        "services/compressor/exporters",
+        "ops/bench/peers",  # other simulators write files of it
+    ),
     "h5py": ("services/compressor/importers",),
     "safetensors": ("shared/tensors", "ops"),
     "prometheus_client": ("services/gateway",),
