@@ -77,10 +77,11 @@ LAYERS = {
     "li": ("lif_layer", {"decay": 0.9, "leak": 0.3, "threshold": nir_neurons.NEVER}),
     "i": ("lif_layer", {"decay": 1.0, "threshold": nir_neurons.NEVER}),
     "cuba_lif": ("cuba_layer", {**CUBA, "leak": 0.1, "reset": -0.1}),
+    "cuba_euler": ("cuba_layer", {**CUBA, "direct": 0.0}),
     "cuba_li": ("cuba_layer", {**CUBA, "threshold": nir_neurons.NEVER}),
 }
 KINDS = {"lif": "LIF", "few_places": "LIF", "if": "IF", "threshold": "Threshold"}
-KINDS |= {"li": "LI", "i": "I", "cuba_lif": "CubaLIF", "cuba_li": "CubaLI"}
+KINDS |= {"cuba_euler": "CubaLIF", "li": "LI", "i": "I", "cuba_lif": "CubaLIF", "cuba_li": "CubaLI"}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -119,6 +120,16 @@ def test_a_file_read_written_and_read_again_agrees(dt: float) -> None:
     first = served(chain(*nodes), dt=dt)
 
     require_same(first, served(nir_writer.encode(first, dt=dt), dt=dt))
+
+
+def test_a_current_of_eulers_rule_leaves_with_constants_of_that_rule() -> None:
+    euler = {"decay": 0.75, "synapse": 0.5, "couple": 0.25, "direct": 0.0}
+
+    found = nir_neurons.constants("cuba_layer", euler, dt=1e-3)
+
+    # tau = dt / (1 - d); per step R (1 - b) I comes, and I is (1 - a) times our current
+    wanted = {"tau_mem": 4e-3, "tau_syn": 2e-3, "r": 0.25 / (0.25 * 0.5), "w_in": 1.0}
+    assert {name: found.fields[name] for name in wanted} == pytest.approx(wanted)
 
 
 def test_branches_leave_as_branches() -> None:
@@ -176,7 +187,7 @@ def test_metadata_of_somebody_else_are_left_alone(text: str) -> None:
     ("layer", "message"),
     [
         (("lif_layer", {"decay": 0.9, "subtract": True}), "'layer0' .* reset by subtraction"),
-        (("cuba_layer", {**CUBA, "direct": 0.0}), "'layer0' .* direct 0; with those decays"),
+        (("cuba_layer", {**CUBA, "direct": 0.1}), "'layer0' .* direct 0.1; with those decays"),
         (("cuba_layer", {**CUBA, "synapse": 0.0}), "'layer0' .* synapse 0.0, which no time"),
     ],
 )

@@ -5,6 +5,9 @@ A decay d of a step is that of tau = -dt / ln d, and a resistance of 1 / (1 - d)
 weights what they add to a potential in a step; 1 / dt does where nothing leaks. With currents, of
 decay a and couple c, the resistance is c / (K (1 - a)), K as in `importers.nir_neurons`.
 
+Where what arrives reaches the potential a step later, the layer is a step of Euler's rule, and its
+constants are those of that rule: tau = dt / (1 - d), R = c / ((1 - b) (1 - a)).
+
 NIR has no words for the binary places of weights, for a surrogate and for how a layer's numbers are
 rounded. They are kept as metadata, a text of JSON under the key `ellesmere`, beside constants that
 say the same to every other program; a reader believes it while both agree.
@@ -88,6 +91,14 @@ def _filtered(held: Mapping[str, float], dt: float) -> dict[str, float]:
     """Time constants and resistance of currents that drive potentials."""
     left, stays = held["synapse"], held["decay"]
     slow, fast = _tau("decay", stays, dt), _tau("synapse", left, dt)
+    if held["direct"] == 0.0:
+        resistance = held["couple"] / ((1 - stays) * (1 - left))
+        return {
+            "tau_mem": dt / (1 - stays),
+            "tau_syn": dt / (1 - left),
+            "r": resistance,
+            "w_in": 1.0,
+        }
     passed = share_passed(slow, fast, dt)
     direct = ((1 - stays) - passed) / (passed * (1 - left)) * held["couple"]
     if not abs(direct - held["direct"]) <= CLOSE * max(abs(direct), abs(held["couple"])):

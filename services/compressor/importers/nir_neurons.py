@@ -135,7 +135,7 @@ def _filtered(
         "decay": stays,
         "synapse": left,
         "couple": passed * (1 - left) / (1 - stays),
-        "direct": ((1 - stays) - passed) / (1 - stays),
+        "direct": 0.0 if grid.rule == "euler" else ((1 - stays) - passed) / (1 - stays),
     }
     return Neuron("cuba_layer", {**filters, **given}, scale * (1 - stays))
 
