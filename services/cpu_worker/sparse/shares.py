@@ -1,5 +1,7 @@
 """Shares of rows for threads: equal work, not equal numbers of rows."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +30,7 @@ def of(indptr: npt.NDArray[np.int32], count: int) -> I64:
     return np.asarray(np.maximum.accumulate(bounds), dtype=np.int64)
 
 
+@lru_cache(maxsize=256)
 def even(rows: int, count: int) -> I64:
-    """(count + 1,) int64: as many rows to every share."""
+    """(count + 1,) int64: as many rows to every share; made once, so readers must not write."""
     return np.arange(count + 1, dtype=np.int64) * rows // count

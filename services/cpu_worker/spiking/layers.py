@@ -14,7 +14,7 @@ from shared.operators import plastic, spiking_layers
 from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
 from shared.spiking.layers import Layer
-from shared.tensors.dtypes import F32, U32, Array, Dtype
+from shared.tensors.dtypes import F32, I32, U32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
 
 if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are any
@@ -34,7 +34,7 @@ def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes
     layer = _layer_of(tuple(attributes.items()))
     synapses = _synapses(inputs["weight"], layer.fraction)
     m = synapses.codes.shape[1]
-    bias = np.zeros(m, np.int32)
+    bias = _no_bias(m)
     if "bias" in inputs:
         bias = _synapses(inputs["bias"], layer.fraction).codes.reshape(-1)
     run = Run(
@@ -54,6 +54,12 @@ def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes
 def _layer_of(attributes: tuple[tuple[str, Scalar], ...]) -> Layer:
     """A layer, checked once and not for every call."""
     return spiking_layers.layer_of(dict(attributes))
+
+
+@lru_cache(maxsize=64)
+def _no_bias(neurons: int) -> I32:
+    """Zeros (neurons,) that every call may share: kernels only read them."""
+    return np.zeros(neurons, np.int32)
 
 
 @lru_cache(maxsize=64)

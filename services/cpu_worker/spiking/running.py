@@ -89,9 +89,8 @@ def _in_registers(run: Run, synapses: Synapses, bias: I32, bounds: Any) -> None:
     held, v = _widened(bias[np.newaxis], wide), _widened(run.v, wide)
     flat = (run.words, synapses.wide, held, v, run.fired)
     arrays = tuple(array.reshape(-1) for array in flat)
-    neuron = (_unit(run.layer), *neuron_of(run.layer)[:5])
     pair = (registers.layer, registers.layer_shared)
-    compiled.run(*pair, bounds, (steps, width, wide), arrays, neuron)
+    compiled.run(*pair, bounds, (steps, width, wide), arrays, _membrane_of(run.layer))
     if v is not run.v:
         run.v[:] = v[:, : bias.size]
         run.fired[:, :, -1] &= np.uint32((1 << bias.size % WORD) - 1)
@@ -133,6 +132,12 @@ def neuron_of(layer: Layer) -> tuple[Any, ...]:
     filters = (layer.synapse or 0.0, layer.couple, layer.direct)
     filtered = layer.synapse is not None
     return (*map(np.float32, levels), layer.subtract, filtered, *map(np.float32, filters))
+
+
+@lru_cache(maxsize=64)
+def _membrane_of(layer: Layer) -> tuple[Any, ...]:
+    """A layer whose synapses do not filter, as `registers.layer` takes it."""
+    return (_unit(layer), *neuron_of(layer)[:5])
 
 
 def _unit(layer: Layer) -> np.float32:
