@@ -64,20 +64,20 @@ async def test_stream_is_whole_though_its_worker_is_killed(stack: Running, spiky
             async for part in harmed.feed({"x": X}, chunk=20):
                 made.append(part["train"])
                 if len(made) == STEPS // 40:
-                    os.kill(await _holder(client, stack, "default.harmed"), signal.SIGKILL)
+                    os.kill(await _holder(stack, "default.harmed"), signal.SIGKILL)
 
     np.testing.assert_array_equal(np.concatenate(made, axis=1), np.concatenate(whole, axis=1))
     assert np.concatenate(whole, axis=1).any()
 
 
-async def _holder(client: Client, stack: Running, session: str) -> int:
-    """The process that holds a session."""
+async def _holder(stack: Running, session: str) -> int:
+    """The process that holds a session; a worker's name ends in the number of its process."""
     listener = await nats.connect(stack.nats)
     bucket = await listener.jetstream().key_value("el_sessions")
     card = SessionCard.decode((await bucket.get(session)).value or b"")
     await listener.close()
-    workers = (await client.status()).workers
-    (pid,) = [item.card.pid for item in workers if item.card.worker == card.worker]
+    workers = stack.running("services.cpu_worker") + stack.running("services.gpu_worker")
+    (pid,) = [pid for pid in workers if card.worker.endswith(f"-{pid}")]
     return pid
 
 
