@@ -12,6 +12,7 @@ from shared.bus.port import Bus
 from shared.contracts import errors, frame, subjects
 from shared.contracts.errors import (
     DeadlineExceeded,
+    DeviceLost,
     InvalidMessage,
     ModelNotReady,
     NoWorker,
@@ -91,9 +92,13 @@ class Sessions:
             work = _work(tenant, name, call, place, take=take)
             try:
                 answer, outputs = await self._ask(worker, work, tensors, deadline)
-            except (NoWorker, SessionElsewhere) as error:
+            except SessionElsewhere as error:
                 self._forget(key)
-                gone, last = gone | ({worker} if type(error) is NoWorker else set()), error
+                last = error
+                continue
+            except (NoWorker, DeviceLost) as error:  # the worker is gone, or its device is
+                self._forget(key)
+                gone, last = gone | {worker}, error
                 continue
             self._forget(key)
             if not call.end:

@@ -85,11 +85,13 @@ async def opened(broker: MemoryBroker, network: Network) -> AsyncIterator[House]
 
 
 @asynccontextmanager
-async def serving(broker: MemoryBroker, worker: str) -> AsyncIterator[Artifacts]:
-    """One worker; it drains where the block ends."""
+async def serving(
+    broker: MemoryBroker, worker: str, watch: Watch | None = None
+) -> AsyncIterator[Artifacts]:
+    """One worker; it drains where the block ends. `watch`: over its device."""
     device, bus = DeviceThread(ReferenceBackend()), broker.connect(worker)
     async with artifacts.keep(bus, device) as held, anyio.create_task_group() as group:
-        group.start_soon(stepping.serve, bus, worker, held, device, Watch())
+        group.start_soon(stepping.serve, bus, worker, held, device, watch or Watch())
         with anyio.fail_after(5):
             while not broker.hears(subjects.sessions_of_worker(worker)):
                 await anyio.lowlevel.checkpoint()

@@ -12,6 +12,8 @@ from anyio.abc import TaskStatus
 
 from services.gateway.limits import Limits
 from shared.bus.memory import MemoryBroker
+from shared.chassis.fitness import State
+from shared.chassis.watch import Watch
 from shared.client.sessions import Session
 from shared.contracts import frame, subjects
 from shared.contracts.errors import (
@@ -53,6 +55,7 @@ class Town:
     house: gateway_house.House
     stored: BlobRef
     workers: dict[str, tuple[anyio.Event, anyio.Event]] = field(default_factory=dict)
+    watches: dict[str, Watch] = field(default_factory=dict)
 
     def session(self, name: str = "s", **options: object) -> Session:
         """A session of the model `spiky` as a client of ours sees it."""
@@ -67,7 +70,8 @@ class Town:
         self, worker: str, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         asked, gone = self.workers[worker] = (anyio.Event(), anyio.Event())
-        async with session_house.serving(self.broker, worker):
+        watch = self.watches[worker] = Watch()
+        async with session_house.serving(self.broker, worker, watch):
             task_status.started()
             await asked.wait()
         gone.set()
@@ -143,6 +147,19 @@ async def test_session_goes_on_where_its_worker_has_drained() -> None:
         assert not session.restored
     made = np.concatenate([each["train"] for each in (first, second, third)], axis=1)
     np.testing.assert_array_equal(made, WHOLE[:, :30])
+
+
+async def test_session_goes_on_elsewhere_when_the_device_of_its_worker_is_lost() -> None:
+    async with town() as town_, town_.session() as session:
+        await session.step({"x": PARTS[0]}, snapshot=True)
+        first = await town_.holder()
+        town_.watches[first].fitness.become(State.AWAY, "its process ended")
+
+        made = await session.step({"x": PARTS[1]})
+
+        assert session.restored
+        assert await town_.holder() != first
+    np.testing.assert_array_equal(made["train"], WHOLE[:, 7:8])
 
 
 async def test_session_without_any_worker_left_waits_in_its_snapshot() -> None:
