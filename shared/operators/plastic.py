@@ -128,14 +128,14 @@ def cases(rng: Rng) -> Iterator[Case]:
     rivals = {"theta_plus": 0.2, "theta_decay": 0.99, "inhibition": 0.7, "alone": True}
     common = {"decay": 0.9, "threshold": 0.8}
     for name, steps, k, m, given in (
-        ("learns", 40, 37, 19, learns),
-        ("nearest", 40, 37, 19, {**learns, "nearest": True}),
+        ("learns", 16, 37, 19, learns),
+        ("nearest", 16, 37, 19, {**learns, "nearest": True}),
         ("competes", 60, 70, 33, {**learns, **rivals}),
         ("fixed", 20, 64, 32, {}),
-        ("one_of_each", 30, 1, 1, {**learns, "inhibition": 0.5}),
+        ("one_of_each", 12, 1, 1, {**learns, "inhibition": 0.5}),
     ):
         yield Case(name, _call(rng, steps, k, m), {**common, **given})
-    carried = _call(rng, 25, 40, 21)
+    carried = _call(rng, 12, 40, 21)
     carried |= {
         "v": samples.f32(rng.normal(0, 0.3, (1, 21))),
         "bias": samples.f32(rng.normal(0, 0.1, 21)),
@@ -145,7 +145,7 @@ def cases(rng: Rng) -> Iterator[Case]:
     }
     yield Case("carried", carried, {**common, **learns, **rivals, "leak": -0.1, "reset": -0.2})
     wild = {**common, **learns, "a_plus": 9.0, "w_max": 0.4}
-    yield Case("saturates", _call(rng, 30, 20, 9), wild)
+    yield Case("saturates", _call(rng, 10, 20, 9), wild)
 
 
 def _call(rng: Rng, steps: int, k: int, m: int) -> dict[str, Tensor]:
