@@ -24,7 +24,7 @@ from shared.network import conversion, observing
 from shared.network.graph import Network, Step
 from shared.network.training import backward
 from shared.network.training.plan import TrainPlan
-from shared.operators import spiking_layers
+from shared.operators import spike_trains
 from shared.operators.spec import Run
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
@@ -108,7 +108,7 @@ def silence(network: Network, data: Digits, run: Run) -> dict[str, float]:
     """Share of neurons and steps without a spike: of inputs, and of layers that spike."""
     values = backward.forward(network, {"x": dense(data.held_x)}, run).values
     trains = {
-        step.name: spiking_layers.split(values[step.outputs["spikes"]])
+        step.name: spike_trains.split(values[step.outputs["spikes"]])
         for step in network.steps
         if "spikes" in step.outputs and step.attributes.get("threshold") != conversion.NEVER
     }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shared.network.graph import Network, Step
 from shared.network.training import backward
-from shared.operators import spiking_layers
+from shared.operators import spike_trains
 from shared.operators.spec import Run, Tensors
 from shared.tensors.layouts import Tensor
 
@@ -52,8 +52,8 @@ def of(network: Network, inputs: Tensors, run: Run) -> dict[str, Activity]:
 
 
 def _of(step: Step, values: Tensors) -> Activity:
-    arriving = spiking_layers.split(values[step.inputs["spikes"]])
-    leaving = spiking_layers.split(values[step.outputs["spikes"]])
+    arriving = spike_trains.split(values[step.inputs["spikes"]])
+    leaving = spike_trains.split(values[step.outputs["spikes"]])
     synapses = _synapses(values[step.inputs["weight"]])
     operations = int(arriving.sum(axis=(0, 1), dtype=np.int64) @ synapses)
     rows, steps, neurons = leaving.shape

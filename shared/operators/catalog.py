@@ -30,15 +30,9 @@ from shared.operators.sparse import (
 )
 from shared.operators.spec import OperatorSpec
 from shared.operators.spike_join import SPIKE_JOIN
+from shared.operators.spike_trains import RATE_ENCODE, SPIKE_PACK, SPIKE_RATE, SPIKE_UNPACK
 from shared.operators.spiking import LIF_STEP, STDP_UPDATE
-from shared.operators.spiking_layers import (
-    CUBA_LAYER,
-    LIF_LAYER,
-    RATE_ENCODE,
-    SPIKE_PACK,
-    SPIKE_RATE,
-    SPIKE_UNPACK,
-)
+from shared.operators.spiking_layers import CUBA_LAYER, LIF_LAYER
 from shared.operators.static import DEQUANTIZE_I8, GEMM_Q8, QUANTIZE_I8
 
 CATALOG: tuple[OperatorSpec, ...] = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shared.operators import dims, samples, spiking_cases, spiking_layers
+from shared.operators import dims, samples, spike_trains, spiking_cases
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -46,11 +46,11 @@ def parts_of(attributes: Attributes) -> tuple[Layer, Rule, Competition]:
 def plastic_layer(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """Spikes of all steps, and all that the layer keeps."""
     layer, rule, rivals = parts_of(attributes)
-    (spikes,) = spiking_layers.split(inputs["spikes"])
+    (spikes,) = spike_trains.split(inputs["spikes"])
     fired, after = plastic.run(
         spikes, start(inputs, layer), bias_of(inputs, layer), layer, rule, rivals
     )
-    return results(spiking_layers.bits(fired[np.newaxis]), after)
+    return results(spike_trains.bits(fired[np.newaxis]), after)
 
 
 def results(spikes: Tensor, after: State) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from shared.operators import dims, spiking_cases, spiking_layers
+from shared.operators import dims, spike_trains, spiking_cases
 from shared.operators.spec import Attributes, Backward, OperatorSpec, Port, Tensors, Types
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
@@ -12,8 +12,8 @@ from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 
 def spike_join(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """The neurons of a, then those of b."""
-    both = [spiking_layers.split(inputs[port]) for port in ("a", "b")]
-    return {"spikes": spiking_layers.bits(np.concatenate(both, axis=2))}
+    both = [spike_trains.split(inputs[port]) for port in ("a", "b")]
+    return {"spikes": spike_trains.bits(np.concatenate(both, axis=2))}
 
 
 def spike_join_gradient(call: Backward) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ SPIKE_JOIN = OperatorSpec(
     outputs=(Port("spikes", Layout.SPIKE_BITS),),
     infer=spike_join_types,
     reference=spike_join,
-    cost=partial(spiking_layers.moved_cost, spike_join_types),
+    cost=partial(spike_trains.moved_cost, spike_join_types),
     cases=spiking_cases.spike_join,
     gradient=spike_join_gradient,
 )

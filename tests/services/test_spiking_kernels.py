@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.cpu_worker.backend import CpuBackend
 from services.cpu_worker.engine import Engine
-from shared.operators import catalog, spiking_layers
+from shared.operators import catalog, spike_trains
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32
@@ -23,7 +23,7 @@ def called(share: float, seed: int, scale: float) -> dict[str, Tensor]:
     weight: F32 = rng.standard_normal((m, k), dtype=np.float32) * np.float32(scale / np.sqrt(k))
     train = (rng.random((n, steps, k)) < share).astype(np.uint8)
     bias: F32 = rng.standard_normal(m, dtype=np.float32) * np.float32(0.1)
-    return {"spikes": spiking_layers.bits(train), "weight": dense(weight), "bias": dense(bias)}
+    return {"spikes": spike_trains.bits(train), "weight": dense(weight), "bias": dense(bias)}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from services.compressor.importers.nir_neurons import SILENT
 from services.compressor.importers.nir_reference import F64, Bits, Ran
 from shared.network import execute, streaming
 from shared.network.graph import Network
-from shared.operators import spiking_layers
+from shared.operators import spike_trains
 from shared.operators.reference import ReferenceBackend
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import dense
@@ -90,7 +90,7 @@ def _stepped(network: Network, x: F32) -> dict[str, Ran]:
             made.setdefault(value, []).append(tensor)
     return {
         step.name: _told(
-            np.concatenate([spiking_layers.split(one) for one in made[step.outputs["spikes"]]], 1),
+            np.concatenate([spike_trains.split(one) for one in made[step.outputs["spikes"]]], 1),
             np.stack([one.values for one in made[step.outputs["v_next"]]], 1),
             step.attributes,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Held, Plain
-from shared.operators import plastic, spiking_layers
+from shared.operators import plastic, spike_trains, spiking_layers
 from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
 from shared.spiking.layers import Layer
@@ -72,7 +72,7 @@ def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attribut
     x, steps = held.array(inputs["x"]), int(attributes["steps"])  # type: ignore[arg-type]  # its kind
     if attributes["mode"] != "evenly":
         spikes = rates.randomly(x, steps, int(attributes["seed"]))  # type: ignore[arg-type]  # its kind
-        return {"spikes": spiking_layers.bits(spikes)}
+        return {"spikes": spike_trains.bits(spikes)}
     from services.cpu_worker.simd import compiled
     from services.cpu_worker.sparse import shares
     from services.cpu_worker.spiking import events

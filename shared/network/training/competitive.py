@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.network.graph import Network, Step
-from shared.operators import catalog, plastic, spiking_layers, validate
+from shared.operators import catalog, plastic, spike_trains, validate
 from shared.operators.spec import Attributes, Run
 from shared.spiking import synapses
 from shared.tensors.dtypes import F32, Dtype
@@ -115,7 +115,7 @@ def show(
     spikes = run("rate_encode", {"x": x}, how)["spikes"]
     inputs = {"spikes": spikes, "weight": dense(found.weight), "theta": dense(found.theta)}
     made = run("plastic_layer", inputs, plan.attributes(learns=learns))
-    fired: F32 = spiking_layers.split(made["spikes"])[0].mean(axis=0, dtype=np.float32)
+    fired: F32 = spike_trains.split(made["spikes"])[0].mean(axis=0, dtype=np.float32)
     if learns:
         weight = _scaled(made["weight_next"].values.view(np.float32), plan)
         found = Learned(weight, made["theta_next"].values.view(np.float32))
