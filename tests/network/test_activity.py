@@ -10,7 +10,7 @@ from shared.network.activity import FLOAT_ADD, FLOAT_MUL, INT_ADD
 from shared.tensors.layouts import dense
 from tests.network import networks
 from tests.network.learning import RUN
-from tests.network.test_streaming import HIDDEN, INPUTS, OUTPUTS, STEPS, spiking, trains
+from tests.network.streams import HIDDEN, INPUTS, OUTPUTS, STEPS, spiking, trains
 
 
 def test_operations_are_spikes_times_the_synapses_that_they_reach() -> None:

@@ -10,7 +10,7 @@ from shared.network.plastic import Learning
 from shared.operators.reference import ReferenceBackend
 from shared.tensors.layouts import dense
 from tests.network import networks
-from tests.network.test_streaming import STEPS, spiking, trains
+from tests.network.streams import STEPS, spiking, trains
 
 
 def test_layer_that_learns_nothing_makes_the_same_spikes() -> None:

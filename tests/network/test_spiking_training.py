@@ -14,7 +14,7 @@ from shared.operators.reference import ReferenceBackend
 from shared.spiking.layers import SURROGATES, Slope, Surrogate
 from shared.tensors.layouts import dense
 from tests.network import learning, networks
-from tests.network.test_streaming import INPUTS, OUTPUTS, STEPS, spiking
+from tests.network.streams import INPUTS, OUTPUTS, STEPS, spiking
 
 COUNT = 240
 PLAN = TrainPlan(rate=0.02, epochs=6, batch=24)

@@ -12,7 +12,7 @@ from shared.network import streamed, streaming
 from shared.network.streaming import Opened
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import dense
-from tests.network.test_streaming import spiking
+from tests.network.streams import spiking
 
 ROWS, STEPS, NEURONS = 2, 6, 12
 

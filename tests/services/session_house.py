@@ -1,10 +1,11 @@
 """Two workers that hold sessions over one broker in memory, and a way to call them."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+import numpy as np
 
 from shared.bus.memory import MemoryBroker
 from shared.bus.port import Bus
@@ -22,13 +23,19 @@ from shared.contracts.v1.sessions import (
     SessionStart,
     SessionWork,
 )
-from shared.network import artifact
+from shared.network import artifact, execute
 from shared.network.graph import Network
 from shared.operators.reference import ReferenceBackend
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor, dense
+from tests.network.streams import STEPS, spiking, trains
 
 FIRST, SECOND = "cpu-1", "cpu-2"
+X = trains(1, STEPS)
+PARTS = np.split(X, [7, 8, 30], axis=1)
+WHOLE = execute.load(spiking(), ReferenceBackend()).run({"x": dense(X)})["train"].values
+START = SessionStart(model="spiky", ttl=60.0)
+NOTHING = dense(np.zeros((0, 3), np.int32))  # events
 Made = tuple[SessionAnswer, Mapping[str, Tensor]]
 
 
@@ -82,6 +89,11 @@ async def opened(broker: MemoryBroker, network: Network) -> AsyncIterator[House]
     stored = await bus.put_blob(artifact.pack(network), keep=True)
     async with serving(broker, FIRST), serving(broker, SECOND):
         yield House(bus, stored)
+
+
+def spiky() -> AbstractAsyncContextManager[House]:
+    """Both workers, and a spiking network for their sessions."""
+    return opened(MemoryBroker(), spiking())
 
 
 @asynccontextmanager

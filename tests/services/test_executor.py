@@ -20,7 +20,7 @@ from shared.contracts.v1.jobs import Body, InferBody, JobSubmitted, OperatorBody
 from shared.network import execute
 from shared.operators.reference import ReferenceBackend
 from shared.tensors import layouts
-from tests.network.test_streaming import STEPS, spiking, trains
+from tests.network.streams import STEPS, spiking, trains
 from tests.services.compute_house import X, opened, rows, scaling
 
 

@@ -35,16 +35,12 @@ from shared.contracts.v1.sessions import (
     SessionCard,
     SessionStart,
 )
-from shared.network import artifact, execute
-from shared.operators.reference import ReferenceBackend
+from shared.network import artifact
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Tensor, dense
-from tests.network.test_streaming import INPUTS, OUTPUTS, STEPS, spiking, trains
+from tests.network.streams import INPUTS, OUTPUTS, STEPS, spiking
 from tests.services import gateway_house, session_house
-
-X = trains(1, STEPS)
-PARTS = np.split(X, [7, 8, 30], axis=1)
-WHOLE = execute.load(spiking(), ReferenceBackend()).run({"x": dense(X)})["train"].values
+from tests.services.session_house import PARTS, WHOLE, X
 
 
 @dataclass

@@ -15,7 +15,7 @@ from shared.contracts.errors import InvalidTensor, NoWorker
 from shared.contracts.subjects import Bucket
 from shared.network import execute
 from shared.operators.reference import ReferenceBackend
-from tests.network.test_streaming import STEPS, spiking, trains
+from tests.network.streams import STEPS, spiking, trains
 from tests.services.compute_house import (
     POISON,
     call,

@@ -1,0 +1,44 @@
+"""A spiking network that is streamed, and random trains for it."""
+
+import numpy as np
+
+from shared.network.graph import Network, Step
+from shared.tensors.dtypes import F32, Dtype
+from shared.tensors.layouts import Layout, TensorType, dense
+
+STEPS, INPUTS, HIDDEN, OUTPUTS = 40, 12, 9, 4
+
+
+def spiking() -> Network:
+    """Two layers, the second with filtering synapses; answers spikes, rates and potentials."""
+    rng = np.random.default_rng(8)
+    weights = {
+        "w1": dense(rng.normal(0.1, 0.4, (HIDDEN, INPUTS)).astype(np.float32)),
+        "w2": dense(rng.normal(0.1, 0.6, (OUTPUTS, HIDDEN)).astype(np.float32)),
+    }
+    filters = {"decay": 0.9, "synapse": 0.8, "couple": 0.3, "direct": 0.1}
+    steps = (
+        Step("pack", "spike_pack", {"x": "x"}, {"spikes": "s0"}),
+        Step(
+            "hidden",
+            "lif_layer",
+            {"spikes": "s0", "weight": "w1"},
+            {"spikes": "s1", "v_next": "v1"},
+            {"decay": 0.95},
+        ),
+        Step(
+            "last",
+            "cuba_layer",
+            {"spikes": "s1", "weight": "w2"},
+            {"spikes": "s2", "v_next": "v", "i_next": "i"},
+            filters,
+        ),
+        Step("unpack", "spike_unpack", {"spikes": "s2"}, {"y": "train"}),
+        Step("count", "spike_rate", {"spikes": "s2"}, {"y": "rate"}),
+    )
+    kind = TensorType(Layout.DENSE, Dtype.F32, (None, STEPS, INPUTS))
+    return Network({"x": kind}, ("train", "rate", "v"), steps, weights)
+
+
+def trains(rows: int, steps: int) -> F32:
+    return (np.random.default_rng(rows).random((rows, steps, INPUTS)) < 0.3).astype(np.float32)
