@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -10,6 +11,12 @@ from services.cpu_worker import engine
 from services.cpu_worker.engine import Engine
 from shared.bus.memory import MemoryBroker
 from shared.chassis.settings import CpuSettings
+
+# No test is timed: neighbours may take most of the machine while an example runs.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
