@@ -134,8 +134,7 @@ async def test_any_other_process_is_started_again_and_work_goes_on(
     await processes.until(lambda: f"ellesmere: {service} runs again" in stack.log.read_text())
 
     async with Client(stack.grpc, timeout=60) as client:
-        await _answering(client)
-        outputs = await client.infer(model, {"x": x})
+        outputs = await _answer(client, model, x)
         receipt = await client.submit(InferBody(model=model), {"x": layouts.dense(x)})
         record, _ = await client.result(receipt.job, timeout=60)
     assert record.status is Status.SUCCEEDED
@@ -200,13 +199,12 @@ async def _full_strength(client: Client, *, without: int = 0) -> list[int]:
     return list(pids)
 
 
-async def _answering(client: Client) -> None:
-    """Wait until the gateway is back and sees the broker, and a worker has the model."""
-    async with asyncio.timeout(40):
+async def _answer(client: Client, model: str, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The first answer once the gateway is back and sees the broker, and a worker has the model."""
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(SuiteError):
-                await client.infer("classifier", {"x": np.ones((1, 32), np.float32)})
-                return
+                return await client.infer(model, {"x": x})
             await asyncio.sleep(0.1)
 
 
