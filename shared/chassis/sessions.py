@@ -6,6 +6,7 @@ session that goes on elsewhere ends here: the next swap fails, and what is in me
 Snapshots follow a call within a second; a worker that drains leaves one of every session.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -91,13 +92,14 @@ class Shelf:
             SessionElsewhere: another worker holds it.
             BlobMissing, InvalidNetwork: its snapshot or its network cannot be read.
         """
-        held = self._held.pop(key, None)
-        again = False
+        held, again = self._held.get(key), False
         if work.call.start is not None:
             held = await self._begin(key, work, held)
         elif held is None:
             held, again = await self._take_up(key, take=work.take), True
-        await self._make_room()
+        if key not in self._held:
+            await self._make_room()
+        self._held.pop(key, None)
         held.used = self._clock()
         self._held[key] = held  # last: it was used latest
         return held, again
@@ -124,9 +126,16 @@ class Shelf:
         held.steps, held.rows = held.card.steps, held.card.rows
 
     async def end(self, held: Held) -> None:
-        """Forget a session."""
+        """Forget a session.
+
+        Raises:
+            SessionElsewhere: it goes on elsewhere, and keeps its snapshot; it is dropped here.
+        """
         self._held.pop(held.key, None)
-        await self._bus.remove(Bucket.SESSIONS, held.key, revision=held.revision)
+        if not await self._bus.remove(Bucket.SESSIONS, held.key, revision=held.revision):
+            entry = await self._bus.get(Bucket.SESSIONS, held.key)
+            if entry is not None and entry.value is not None:
+                raise _elsewhere(held.key)
         if held.card.snapshot is not None:
             await self._bus.delete_blob(held.card.snapshot)
 
@@ -144,7 +153,8 @@ class Shelf:
                 continue
             async with lock:
                 try:
-                    await self._settle(held)
+                    with anyio.CancelScope(shield=True):  # a swap is never left half known
+                        await self._settle(held)
                 except SuiteError as error:  # the next pass tries again
                     log.warning("session.unsaved", session=held.key, reason=str(error))
 
@@ -170,10 +180,11 @@ class Shelf:
         start = work.call.start
         if start is None or work.artifact is None or work.variant is None:
             raise InvalidMessage("a session begins with the artifact of a variant")
-        if last is not None:
-            await self.end(last)
         async with self._artifacts.using(work.artifact) as loaded:
             _require_stream(loaded.network, start)
+        if last is not None:
+            with contextlib.suppress(SessionElsewhere):
+                await self.end(last)
         entry = await self._bus.get(Bucket.SESSIONS, key)
         revision = entry.revision if entry and entry.value is not None else 0
         card = SessionCard(
@@ -213,7 +224,7 @@ class Shelf:
         )
         if revision is None:
             self._held.pop(held.key, None)
-            raise SessionElsewhere(f"session {held.key!r} goes on at another worker")
+            raise _elsewhere(held.key)
         held.card, held.revision, held.written = card, revision, self._clock()
 
     async def _make_room(self) -> None:
@@ -228,6 +239,10 @@ class Shelf:
                 if held.dirty:
                     await self.snapshot(held)
                 self._held.pop(held.key, None)
+
+
+def _elsewhere(key: str) -> SessionElsewhere:
+    return SessionElsewhere(f"session {key!r} goes on at another worker")
 
 
 def running(network: Network, learns: Learning | None) -> Network:

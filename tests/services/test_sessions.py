@@ -7,6 +7,7 @@ from shared.bus.memory import MemoryBroker
 from shared.chassis import sessions
 from shared.contracts.errors import (
     BlobMissing,
+    InvalidMessage,
     SessionElsewhere,
     SessionOutOfStep,
     UnknownSession,
@@ -107,6 +108,32 @@ async def test_worker_drops_a_session_that_goes_on_elsewhere() -> None:
 
         with pytest.raises(SessionElsewhere, match=f"is with worker {SECOND}"):
             await house.step(PARTS[1])
+
+
+async def test_ending_where_a_session_no_longer_is_leaves_its_snapshot() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        await house.call(SessionCall(), worker=SECOND, take=True)
+
+        with pytest.raises(SessionElsewhere, match="goes on at another worker"):
+            await house.call(SessionCall(end=True))
+        answer, _ = await house.call(SessionCall(restore=True), worker=SECOND)
+
+    assert answer.steps == 7
+
+
+async def test_start_that_is_refused_leaves_the_session_of_that_name() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0])
+
+        start = SessionStart(model="spiky", learning=Learning(layer="nobody"))
+        with pytest.raises(InvalidMessage, match="no layer 'nobody' can learn"):
+            await house.call(SessionCall(start=start))
+        answer, _ = await house.step(PARTS[1])
+
+    assert answer.steps == 8
 
 
 async def test_worker_that_drains_leaves_every_step_behind() -> None:
