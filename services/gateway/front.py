@@ -14,6 +14,18 @@ TENANT = "ellesmere-tenant"
 DEFAULT = "default"  # who asks without a name
 
 
+def token(what: str, text: str) -> str:
+    """Return `text` when it may be one token of a subject.
+
+    Raises:
+        InvalidName: it cannot; says of what.
+    """
+    try:
+        return subjects.token(text)
+    except ValueError as error:
+        raise InvalidName(f"{what} {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What came with the bytes of a request."""
@@ -30,12 +42,7 @@ class Call:
             InvalidName: the name cannot be a subject token.
         """
         name = self.metadata.get(TENANT)
-        if name is None:
-            return DEFAULT
-        try:
-            return subjects.token(name)
-        except ValueError as error:
-            raise InvalidName(f"tenant {error}") from None
+        return DEFAULT if name is None else token("tenant", name)
 
 
 Unary = Callable[[Call, bytes], Awaitable[bytes]]

@@ -21,7 +21,6 @@ from shared.contracts.errors import (
     DeadlineExceeded,
     DeviceFailed,
     DeviceLost,
-    InvalidMessage,
     ModelNotReady,
     NoWorker,
     QueueFull,
@@ -30,7 +29,6 @@ from shared.contracts.errors import (
 from shared.contracts.v1.models import ModelManifest, Variant
 from shared.contracts.wire import inference
 
-MICRO = 1e-6
 DEFAULT_PRIORITY = 5  # where the protocol's 0 stands among 1..9
 LOST = (
     NoWorker,
@@ -156,8 +154,8 @@ class Inference:
             sizes=sizes,
             outputs=outputs,
             rows=rows,
-            timeout=_number(request, "timeout") * MICRO or self._limits.infer,
-            priority=int(_number(request, "priority")) or DEFAULT_PRIORITY,
+            timeout=translate.number(request, "timeout") * translate.MICRO or self._limits.infer,
+            priority=int(translate.number(request, "priority")) or DEFAULT_PRIORITY,
         )
         return form, bodies
 
@@ -238,19 +236,3 @@ def _checked_answer(reply: Reply) -> Reply:
         return reply
     kind = CATALOGUE.get(answer.code, SuiteError)
     raise Busy(answer.message) if kind is QueueFull else kind(answer.message)
-
-
-def _number(request: inference.ModelInferRequest, name: str) -> int:
-    """A whole parameter of a request; 0 when it is absent.
-
-    Raises:
-        InvalidMessage: it is no whole number, or negative.
-    """
-    if name not in request.parameters:
-        return 0
-    parameter = request.parameters[name]
-    kind = parameter.WhichOneof("parameter_choice")
-    value = parameter.uint64_param if kind == "uint64_param" else parameter.int64_param
-    if kind not in ("int64_param", "uint64_param") or value < 0:
-        raise InvalidMessage(f"parameter {name!r} must be a whole number from 0, got {kind}")
-    return value

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from services.gateway import translate
-from services.gateway.front import Call
+from services.gateway.front import Call, token
 from services.gateway.limits import Limits
 from services.gateway.sessions import Sessions, require_model
 from services.gateway.statistics import Statistics
-from shared.contracts import packed, subjects
-from shared.contracts.errors import InvalidMessage, InvalidName, InvalidTensor, TooLarge
+from shared.contracts import packed
+from shared.contracts.errors import InvalidMessage, InvalidTensor, TooLarge
 from shared.contracts.v1.sessions import Learning, SessionAnswer, SessionCall, SessionStart
 from shared.contracts.wire import inference
 from shared.tensors.layouts import Layout, Tensor
@@ -21,7 +21,6 @@ PREFIX = "sequence_"
 FLAGS = ("restore", "snapshot", "end", "events", "kept")
 NUMBERS = ("at", "steps", "rows")
 KNOWN = ("id", "start", "ttl", "learning", *FLAGS, *NUMBERS)
-MICRO = 1e-6
 
 
 def asked(request: inference.ModelInferRequest) -> bool:
@@ -45,12 +44,12 @@ class Sequences:
             SuiteError: of the catalogue.
         """
         values, began = _values(request), time.perf_counter()
-        name, step = _name(values), _step(request, values)
+        name, step = token("sequence_id", str(values["id"])), _step(request, values)
         tensors = self._tensors(request)
         if step.start is None:
             place = await self._sessions.place(call.tenant, name)
             require_model(place, request.model_name, request.model_version)
-        timeout = request.parameters["timeout"].int64_param * MICRO or self._limits.infer
+        timeout = translate.number(request, "timeout") * translate.MICRO or self._limits.infer
         deadline = min(call.deadline, now + timeout)
         answer, outputs = await self._sessions.call(
             call.tenant, name, step, tensors, deadline=deadline
@@ -89,13 +88,6 @@ def _values(request: inference.ModelInferRequest) -> dict[str, object]:
         kind = parameter.WhichOneof("parameter_choice")
         found[short] = getattr(parameter, kind) if kind else None
     return found
-
-
-def _name(values: Mapping[str, object]) -> str:
-    try:
-        return subjects.token(str(values["id"]))
-    except ValueError as error:
-        raise InvalidName(f"sequence_id {error}") from None
 
 
 def _step(request: inference.ModelInferRequest, values: Mapping[str, object]) -> SessionCall:

@@ -6,13 +6,14 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from services.gateway import front
 from services.gateway.admission import Admission
 from services.gateway.faults import sentence
 from services.gateway.limits import Limits
 from services.gateway.sessions import Sessions
 from shared.bus.port import Bus, Inbound
 from shared.contracts import frame, subjects
-from shared.contracts.errors import InvalidMessage, InvalidName, SuiteError
+from shared.contracts.errors import SuiteError, TooLarge
 from shared.contracts.v1.sessions import SessionAnswer, SessionCall
 
 GROUP = "gateway"  # each call goes to one of them
@@ -44,36 +45,33 @@ class SessionDoor:
             group.start_soon(self._answer, message)
 
     async def _answer(self, message: Inbound) -> None:
+        """Answer one request; whatever it ends in is a frame."""
         try:
-            reply = await self._called(message)
+            await self._bus.publish(message.reply, await self._called(message))
         except SuiteError as error:
-            told = sentence(error.code, str(error), error.fix)
-            reply = frame.encode(SessionAnswer(code=error.code, message=told))
+            await self._refuse(message, error)
         except Exception as error:  # the edge reports what it cannot name, and says so
             log.error("session.broken", subject=message.subject, exc_info=error)
-            reply = frame.encode(SessionAnswer(code=SuiteError.code, message="the gateway failed"))
+            await self._refuse(message, SuiteError("the gateway failed on this call"))
+
+    async def _refuse(self, message: Inbound, error: SuiteError) -> None:
+        told = sentence(error.code, str(error), error.fix)
         try:
+            reply = frame.encode(SessionAnswer(code=error.code, message=told))
             await self._bus.publish(message.reply, reply)
-        except SuiteError as error:  # the bus is away; the caller's own deadline tells it
-            log.warning("reply.lost", reason=str(error))
+        except SuiteError as lost:  # the bus is away; the caller's own deadline tells it
+            log.warning("reply.lost", reason=str(lost))
 
     async def _called(self, message: Inbound) -> bytes:
         *_, tenant, name = message.subject.split(".")
-        for token in (tenant, name):
-            _require_token(token)
-        with self._admission.call(tenant, len(message.data)):
+        front.token("tenant", tenant), front.token("session", name)
+        size, most = len(message.data), self._limits.inline
+        if size > most:
+            raise TooLarge(f"a call of {size} bytes; at most {most} at once")
+        with self._admission.call(tenant, size):
             call, tensors = frame.decode(message.data, SessionCall)
-            if len(message.data) > self._limits.inline:
-                raise InvalidMessage(f"{len(message.data)} bytes, at most {self._limits.inline}")
             deadline = asyncio.get_running_loop().time() + min(call.budget, self._limits.infer)
             answer, outputs = await self._sessions.call(
                 tenant, name, call, tensors, deadline=deadline
             )
         return frame.encode(answer, outputs)
-
-
-def _require_token(token: str) -> None:
-    try:
-        subjects.token(token)
-    except ValueError as error:
-        raise InvalidName(str(error)) from None

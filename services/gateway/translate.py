@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.contracts.errors import InvalidTensor, UnsupportedDatatype
+from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedDatatype
 from shared.contracts.wire import inference
 from shared.tensors.dtypes import Array, Dtype
 
@@ -27,6 +27,7 @@ DATATYPES = {
 }
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 MAX_RANK = 16
+MICRO = 1e-6  # timeouts travel in microseconds
 _FIELDS = {
     Dtype.BOOL: "bool_contents",
     Dtype.U8: "uint_contents",
@@ -104,6 +105,22 @@ def requested(request: inference.ModelInferRequest) -> tuple[str, ...]:
     names = tuple(output.name for output in request.outputs)
     _require_unique("output", names)
     return names
+
+
+def number(request: inference.ModelInferRequest, name: str) -> int:
+    """A whole parameter of a request; 0 when it is absent.
+
+    Raises:
+        InvalidMessage: it is no whole number, or negative.
+    """
+    if name not in request.parameters:
+        return 0
+    parameter = request.parameters[name]
+    kind = parameter.WhichOneof("parameter_choice")
+    value = parameter.uint64_param if kind == "uint64_param" else parameter.int64_param
+    if kind not in ("int64_param", "uint64_param") or value < 0:
+        raise InvalidMessage(f"parameter {name!r} must be a whole number from 0, got {kind}")
+    return value
 
 
 def first_bad(tensor: RawTensor) -> int | None:

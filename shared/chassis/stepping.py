@@ -125,11 +125,15 @@ class Door:
 
     async def _answer(self, message: Inbound, arrived: float) -> None:
         answer, outputs = await self._answered(message, arrived)
-        if message.reply:
+        if not message.reply:
+            return
+        try:
             try:
                 await self._bus.publish(message.reply, frame.encode(answer, outputs))
-            except SuiteError as error:  # the bus is away; the caller's own deadline tells it
-                log.warning("reply.lost", reason=str(error))
+            except TooLarge as error:  # the steps are done; a call of fewer would have fitted
+                await self._bus.publish(message.reply, frame.encode(self._refusal(error)))
+        except SuiteError as error:  # the bus is away; the caller's own deadline tells it
+            log.warning("reply.lost", reason=str(error))
 
     async def _answered(
         self, message: Inbound, arrived: float
@@ -139,9 +143,10 @@ class Door:
                 work, tensors = frame.decode(message.data, SessionWork)
                 return await self._work(work, tensors, arrived)
         except Exception as error:  # this is a worker loop: whatever a call raises is answered
-            known = records.as_error(error)
-            answer = SessionAnswer(code=known.code, message=str(known), worker=self._worker)
-            return answer, {}
+            return self._refusal(records.as_error(error)), {}
+
+    def _refusal(self, error: SuiteError) -> SessionAnswer:
+        return SessionAnswer(code=error.code, message=str(error), worker=self._worker)
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
@@ -204,7 +209,7 @@ class Door:
         seconds = time.perf_counter() - began
         outputs = {name: made[name] for name in base.network.outputs}
         if call.events:
-            outputs = _with_events(outputs, way, steps, at=held.steps)
+            outputs = _with_events(outputs, way, at=held.steps)
         if call.kept:
             outputs |= {value: made[value] for value in way.opened.carried.values()}
         held.kept = {name: made[value] for name, value in way.opened.carried.items()}
@@ -263,9 +268,7 @@ def _require_room(base: Loaded, opened: Opened, rows: int) -> None:
         raise TooLarge(f"the outputs would be {size} bytes, at most {ANSWER}: ask for fewer steps")
 
 
-def _with_events(
-    outputs: Mapping[str, Tensor], way: Way, steps: int, *, at: int
-) -> dict[str, Tensor]:
+def _with_events(outputs: Mapping[str, Tensor], way: Way, *, at: int) -> dict[str, Tensor]:
     """Outputs that are spikes over all steps as events."""
     trains = streaming.trains(way.opened.first)
     return {

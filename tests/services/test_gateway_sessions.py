@@ -323,7 +323,9 @@ async def test_errors_on_nats_carry_their_code_and_fix() -> None:
         unknown, _ = await asked(town_, SessionCall(), {"x": dense(PARTS[0])})
         reply = await town_.house.bus.request(subjects.session("default", "s"), b"{", timeout=5)
         garbage, _ = frame.decode(reply, SessionAnswer)
+        large, _ = await asked(town_, SessionCall(), {"x": dense(np.zeros((1, 90_000, 12), "<f4"))})
 
+    assert large.code == "EL-1108"
     assert unknown.code == "EL-1214"
     assert "fix: begin it with sequence_start" in unknown.message
     assert garbage.code == "EL-1101"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shared.bus.memory import MemoryBroker
+from shared.chassis import stepping
 from shared.contracts.errors import (
     BlobMissing,
     DeadlineExceeded,
@@ -58,6 +59,17 @@ async def test_answer_that_would_be_too_large_is_refused_before_it_is_computed()
         await house.begin()
 
         with pytest.raises(TooLarge, match="ask for fewer steps"):
+            await house.call(SessionCall(steps=10_000, rows=60), {"x.events": NOTHING})
+
+
+async def test_answer_that_no_message_holds_is_an_error_and_no_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stepping, "ANSWER", 2**30)
+    async with spiky() as house:
+        await house.begin()
+
+        with pytest.raises(TooLarge):
             await house.call(SessionCall(steps=10_000, rows=60), {"x.events": NOTHING})
 
 
