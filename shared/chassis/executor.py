@@ -16,7 +16,7 @@ from shared.chassis.training import Trainer
 from shared.chassis.watch import Watch
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
 from shared.contracts.v1.jobs import InferBody, JobSubmitted, OperatorBody, Timing, TrainBody
-from shared.network import activity, observing, shapes, streamed, streaming
+from shared.network import activity, observing, shapes, streamed
 from shared.network.execute import Loaded
 from shared.network.training import backward
 from shared.operators import catalog
@@ -102,9 +102,7 @@ class BackendHandler:
 
     async def _activity(self, loaded: Loaded, tensors: Mapping[str, Tensor]) -> Outcome:
         """How much every layer of neurons does for the given rows; see network.activity."""
-        for name in streaming.spikes(loaded.network):
-            if name in tensors:
-                streamed.require_spikes(name, tensors[name].values)
+        streamed.require_inputs(loaded.network, tensors)
         run = backward.on(self._device.backend)
         found = await self._device.call(lambda: activity.of(loaded.network, tensors, run))
         return Outcome(report={"layers": {name: asdict(one) for name, one in found.items()}})

@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.contracts.errors import NonFiniteInput
 from shared.contracts.v1.jobs import StepTime
-from shared.network import shapes, streamed, streaming
+from shared.network import shapes, streamed
 from shared.network.execute import Loaded
 from shared.operators.spec import Attributes, Backend, OperatorSpec, Tensors
 from shared.tensors.layouts import Layout, Tensor
@@ -77,9 +77,7 @@ def network(
     """
     if strict:
         require_finite(tensors)
-    for name in streaming.spikes(loaded.network):
-        if name in tensors:
-            streamed.require_spikes(name, tensors[name].values)
+    streamed.require_inputs(loaded.network, tensors)
     outputs: Tensors = {}
 
     def call() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from shared.network import streaming
+from shared.network.graph import Network
 from shared.network.streaming import Opened
 from shared.tensors.dtypes import F32, I32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
@@ -83,6 +85,17 @@ def events(spikes: Array, *, at: int) -> I32:
 
 def _shape(way: Opened, name: str) -> tuple[int, ...]:
     return tuple(size or 0 for size in way.first.inputs[name].shape)
+
+
+def require_inputs(network: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Look at every value of the inputs that are spikes.
+
+    Raises:
+        ValueError: see `require_spikes`.
+    """
+    for name in streaming.spikes(network):
+        if name in tensors:
+            require_spikes(name, tensors[name].values)
 
 
 def require_spikes(name: str, values: Array) -> None:
