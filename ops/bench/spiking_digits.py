@@ -26,6 +26,7 @@ from shared.network.training import backward
 from shared.network.training.plan import TrainPlan
 from shared.operators import spike_trains
 from shared.operators.spec import Run
+from shared.spiking.layers import NEVER
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
 
@@ -93,7 +94,7 @@ def classifier() -> Network:
     }
     hidden = {"spikes": "s0", "weight": "w0", "bias": "b0"}
     last = {"spikes": "s1", "weight": "w1", "bias": "b1"}
-    never = {"decay": 1.0, "threshold": conversion.NEVER}
+    never = {"decay": 1.0, "threshold": NEVER}
     steps = (
         Step("encode", "rate_encode", {"x": "x"}, {"spikes": "s0"}, {"steps": STEPS}),
         Step("hidden", "lif_layer", hidden, {"spikes": "s1", "v_next": "v1"}, {"decay": DECAY}),
@@ -110,7 +111,7 @@ def silence(network: Network, data: Digits, run: Run) -> dict[str, float]:
     trains = {
         step.name: spike_trains.split(values[step.outputs["spikes"]])
         for step in network.steps
-        if "spikes" in step.outputs and step.attributes.get("threshold") != conversion.NEVER
+        if "spikes" in step.outputs and step.attributes.get("threshold") != NEVER
     }
     inputs = trains.pop("encode")
     spikes = sum(int(one.sum()) for one in trains.values())

@@ -19,12 +19,12 @@ from shared.network.graph import Network, Step
 from shared.operators.spec import Attributes
 from shared.quantization import ranges
 from shared.quantization.observers import Observed
+from shared.spiking.layers import NEVER
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import dense
 
 LAYER = "gemm_f32"
 HALF = 0.5  # of a threshold
-NEVER = float(np.finfo(np.float32).max)  # a threshold that nothing passes; infinity is no JSON
 
 
 def converted(

@@ -34,6 +34,7 @@ import numpy.typing as npt
 from shared.tensors.dtypes import F32, I32, U8
 
 MOST = 2**31 - 1
+NEVER = float(np.finfo(np.float32).max)  # a threshold that nothing passes; infinity is no JSON
 F64 = npt.NDArray[np.float64]
 Surrogate = Literal["fast_sigmoid", "arctan", "triangle"]
 

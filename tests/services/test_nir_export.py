@@ -14,6 +14,7 @@ from services.compressor.exporters import nir_neurons, nir_writer
 from shared.contracts.errors import UnsupportedOperator
 from shared.network.graph import Network, Step
 from shared.operators.spec import Scalar
+from shared.spiking.layers import NEVER
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, Tensor, TensorType, dense
 from tests.services.nir_files import (
@@ -74,11 +75,11 @@ LAYERS = {
     "few_places": ("lif_layer", {"decay": 0.7, "fraction": 6, "surrogate": "arctan"}),
     "if": ("lif_layer", {"decay": 1.0, "leak": 0.1, "threshold": 1.3}),
     "threshold": ("lif_layer", {"decay": 0.0, "threshold": 0.4}),
-    "li": ("lif_layer", {"decay": 0.9, "leak": 0.3, "threshold": nir_neurons.NEVER}),
-    "i": ("lif_layer", {"decay": 1.0, "threshold": nir_neurons.NEVER}),
+    "li": ("lif_layer", {"decay": 0.9, "leak": 0.3, "threshold": NEVER}),
+    "i": ("lif_layer", {"decay": 1.0, "threshold": NEVER}),
     "cuba_lif": ("cuba_layer", {**CUBA, "leak": 0.1, "reset": -0.1}),
     "cuba_euler": ("cuba_layer", {**CUBA, "direct": 0.0}),
-    "cuba_li": ("cuba_layer", {**CUBA, "threshold": nir_neurons.NEVER}),
+    "cuba_li": ("cuba_layer", {**CUBA, "threshold": NEVER}),
 }
 KINDS = {"lif": "LIF", "few_places": "LIF", "if": "IF", "threshold": "Threshold"}
 KINDS |= {"cuba_euler": "CubaLIF", "li": "LI", "i": "I", "cuba_lif": "CubaLIF", "cuba_li": "CubaLI"}

@@ -22,10 +22,10 @@ import numpy as np
 from shared.contracts.errors import UnsupportedOperator
 from shared.operators import catalog, spiking_layers, validate
 from shared.operators.spec import Attributes
+from shared.spiking.layers import NEVER
 
 KEY = "ellesmere"
 LAYERS = ("lif_layer", "cuba_layer")
-NEVER = float(np.finfo(np.float32).max)  # a threshold that nothing passes
 CLOSE = 1e-6  # relative, of float32
 
 

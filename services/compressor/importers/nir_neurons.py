@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.compressor.exporters import nir_neurons
-from services.compressor.exporters.nir_neurons import NEVER
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
 from shared.operators.spec import Scalar
+from shared.spiking.layers import NEVER
 from shared.tensors.dtypes import F32
 
 F64 = npt.NDArray[np.float64]

@@ -18,7 +18,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from services.compressor.exporters.nir_neurons import LAYERS, NEVER
+from services.compressor.exporters.nir_neurons import LAYERS
 from services.compressor.importers import nir_file, nir_graph, nir_linear, nir_reference
 from services.compressor.importers.nir_nested import Wired
 from services.compressor.importers.nir_neurons import SILENT
@@ -27,6 +27,7 @@ from shared.network import execute, streaming
 from shared.network.graph import Network
 from shared.operators import spike_trains
 from shared.operators.reference import ReferenceBackend
+from shared.spiking.layers import NEVER
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import dense
 
