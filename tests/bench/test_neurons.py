@@ -1,6 +1,5 @@
 """The pictures of neurons: those of the page, drawn by code from what there is to see."""
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,29 +10,12 @@ from ops.report import spiking_pictures
 from ops.report.pictures import Axes, plt
 from shared.tensors.dtypes import F32
 
-PAGE = neurons.FOLDER.parent / "neurons.md"
-MOST = 100_000  # bytes of a picture
-
 
 @pytest.fixture
 def axes() -> Iterator[Axes]:
     figure, made = plt.subplots()
     yield made
     plt.close(figure)
-
-
-def test_the_page_shows_every_picture_that_is_drawn() -> None:
-    shown = re.findall(r"\(pictures/(.*?)\)", PAGE.read_text())
-
-    assert shown == list(neurons.drawn())
-
-
-@pytest.mark.parametrize("name", list(neurons.drawn()))
-def test_a_committed_picture_is_a_small_file(name: str) -> None:
-    picture = (neurons.FOLDER / name).read_bytes()
-
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < MOST
 
 
 def test_a_raster_has_a_stroke_for_every_spike(axes: Axes) -> None:

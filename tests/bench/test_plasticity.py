@@ -1,28 +1,9 @@
 """The pictures of plasticity: those of the page, and what it says of them."""
 
-import re
-
 import numpy as np
 import pytest
 
 from ops.bench import learning_neurons, plasticity
-
-PAGE = plasticity.FOLDER.parent / "plasticity.md"
-MOST = 100_000  # bytes of a picture
-
-
-def test_the_page_shows_every_picture_that_is_drawn() -> None:
-    shown = re.findall(r"\(pictures/(.*?)\)", PAGE.read_text())
-
-    assert shown == list(plasticity.drawn())
-
-
-@pytest.mark.parametrize("name", list(plasticity.drawn()))
-def test_a_committed_picture_is_a_small_file(name: str) -> None:
-    picture = (plasticity.FOLDER / name).read_bytes()
-
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < MOST
 
 
 @pytest.mark.parametrize("apart", plasticity.APART)
