@@ -23,6 +23,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "lif_step",
         "plastic_layer",
         "rate_encode",
+        "recurrent_layer",
         "spike_join",
         "spike_pack",
         "spike_rate",

@@ -24,7 +24,7 @@ class Plain:
     array: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Packed:
     """A tensor of another layout, and what products use in its place."""
 

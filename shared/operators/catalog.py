@@ -17,6 +17,7 @@ from shared.operators.int4 import GEMM_I4
 from shared.operators.int_group import GEMM_INT
 from shared.operators.plastic import PLASTIC_LAYER
 from shared.operators.quantized import GEMM_I8
+from shared.operators.recurrent import RECURRENT_LAYER
 from shared.operators.reductions import REDUCE_MAX, REDUCE_MEAN, REDUCE_SUM
 from shared.operators.shape import RESHAPE, TRANSPOSE
 from shared.operators.sparse import (
@@ -54,6 +55,7 @@ CATALOG: tuple[OperatorSpec, ...] = (
     STDP_UPDATE,
     LIF_LAYER,
     CUBA_LAYER,
+    RECURRENT_LAYER,
     RATE_ENCODE,
     SPIKE_RATE,
     SPIKE_JOIN,

@@ -130,6 +130,11 @@ def _array(inputs: Tensors, port: str) -> F32:
 
 _SPIKES = Port("spikes", Layout.SPIKE_BITS)
 _ARRIVES = (_SPIKES, Port("weight"), Port("bias", optional=True), Port("v", optional=True))
+SLOPE = (
+    Attribute("surrogate", str, "fast_sigmoid", "for training", choices=tuple(SURROGATES)),
+    Attribute("steep", float, 4.0, "of the surrogate"),
+    Attribute("truncate", int, 0, "steps that slopes go back through time at most; 0: all"),
+)
 _NEURON = (
     Attribute("decay", float, None, "share of v - leak that is left after a step"),
     Attribute("leak", float, 0.0, "potential without input"),
@@ -137,9 +142,7 @@ _NEURON = (
     Attribute("reset", float, 0.0, "potential after a spike"),
     Attribute("subtract", bool, False, "after a spike the threshold is subtracted instead"),
     Attribute("fraction", int, 16, "binary places of the weights"),
-    Attribute("surrogate", str, "fast_sigmoid", "for training", choices=tuple(SURROGATES)),
-    Attribute("steep", float, 4.0, "of the surrogate"),
-    Attribute("truncate", int, 0, "steps that slopes go back through time at most; 0: all"),
+    *SLOPE,
 )
 
 LIF_LAYER = OperatorSpec(

@@ -8,7 +8,7 @@ import pytest
 
 from services.cpu_worker.backend import CpuBackend
 from shared.contracts.errors import DeviceFailed
-from shared.operators import catalog, samples, spiking_cases
+from shared.operators import catalog, recurrent_cases, samples, spiking_cases
 from shared.operators.catalog import CATALOG
 from shared.operators.null import NullBackend
 from shared.operators.reference import ReferenceBackend
@@ -22,6 +22,7 @@ NEURON: Attributes = {"decay": 0.9, "threshold": 0.8}
 STREAMS: dict[str, Attributes] = {
     "lif_layer": NEURON,
     "cuba_layer": {**NEURON, "synapse": 0.75, "couple": 0.5, "direct": 0.25},
+    "recurrent_layer": {"stages": (11, 8)},
     "plastic_layer": {
         **NEURON, "a_plus": 0.05, "a_minus": 0.03, "decay_pre": 0.9, "decay_post": 0.8,
         "offset": 0.3, "theta_plus": 0.2, "theta_decay": 0.99, "inhibition": 0.3,
@@ -150,6 +151,9 @@ def test_two_calls_that_carry_what_is_next_are_one_bit_by_bit(name: str, backend
     spec, rng = catalog.spec(name), np.random.default_rng(5)
     spikes = (rng.random((1, 100, 37)) < 0.3).astype(np.uint8)
     weight = {"weight": samples.f32(rng.random((19, 37)) * 0.05)}  # a spike takes several steps
+    if name == "recurrent_layer":
+        weight["recurrent"] = recurrent_cases.synapses(rng, 19, 5)
+        weight["neurons"] = recurrent_cases.neurons(rng, 19)
     halves = [spiking_cases.bits(part) for part in np.split(spikes, 2, axis=1)]
 
     whole = run(backend, spec, stream(name, {"spikes": spiking_cases.bits(spikes), **weight}))

@@ -82,6 +82,20 @@ ROWS: list[tuple[str, dict[str, TensorType], Attributes, float, float]] = [
         320,
         192,
     ),
+    # 2 rows of 5 steps: 2·5·(4·(3 + 9) + 6); as lif_layer, 4·(12 + 1) pointers, 6·8 elements, 4·7·4
+    # constants, 4·8 currents and words 4·2·2
+    (
+        "recurrent_layer",
+        {
+            "spikes": TensorType(Layout.SPIKE_BITS, F32, (2, 5, 3)),
+            "weight": dense(4, 3),
+            "recurrent": TensorType(Layout.CSR, F32, (12, 4), 6),
+            "neurons": dense(7, 4),
+        },
+        {},
+        540,
+        420,
+    ),
     # 5 steps, 4 neurons of 3 inputs: 5·4·(4·3 + 10); words 4·5 twice, 4·12 and again, 4·(4·3 + 3)
     (
         "plastic_layer",

@@ -19,7 +19,7 @@ REFERENCE = ReferenceBackend()
 DIFFERENTIABLE = [spec for spec in CATALOG if spec.gradient is not None]
 STRAIGHT = ("quantize_i8", "dequantize_i8")  # whose slopes are those of what they stand for
 # of spikes, which differences do not show: see tests/numerics and below
-SPIKING = ("lif_layer", "cuba_layer", "spike_rate", "spike_join")
+SPIKING = ("lif_layer", "cuba_layer", "recurrent_layer", "spike_rate", "spike_join")
 STEP = 2.0**-11  # small beside the distance of a sum to the corner of relu, large beside rounding
 SKIPPED = ("infinities", "far_from_zero", "beyond", "integers", "nan", "_i8", "nothing_", "_to_")
 CASES = [

@@ -4,13 +4,17 @@ import numpy as np
 
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking import events, learning
+from services.cpu_worker.spiking import events, learning, recurrent
 from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
+from shared.operators import recurrent as definition
+from shared.operators import recurrent_cases, spike_trains
+from shared.operators.spec import Attributes
 from shared.spiking import layers, plastic, rates
 from shared.spiking.layers import Layer
 from shared.spiking.plastic import Competition, Rule, State
 from shared.tensors import packing
 from shared.tensors.dtypes import F32, U8, U32
+from shared.tensors.layouts import dense
 
 ROWS, STEPS, INPUTS, OUTPUTS = 3, 9, 70, 37  # no multiples of what kernels take at a time
 
@@ -39,6 +43,7 @@ def verify(threads: int) -> None:
     ):
         _layer(rng, spikes, words, layer, threads)
     _learning(rng, spikes, words)
+    _recurrent(spikes, words, threads)
 
 
 def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threads: int) -> None:
@@ -74,6 +79,33 @@ def _learning(rng: np.random.Generator, spikes: U8, words: U32) -> None:
     right = np.array_equal(made, packing.join_spikes(fired))
     right = right and all(map(np.array_equal, found, after))
     _require(right, "plastic_layer")
+
+
+def _recurrent(spikes: U8, words: U32, threads: int) -> None:
+    """A population of two stages with lags."""
+    rng = np.random.default_rng(7)
+    held = recurrent_cases.synapses(rng, OUTPUTS, 3), recurrent_cases.neurons(rng, OUTPUTS)
+    weight: F32 = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(0.1)
+    inputs = {"spikes": spike_trains.bits(spikes), "weight": dense(weight)}
+    inputs |= dict(zip(("recurrent", "neurons"), held, strict=True))
+    given: Attributes = {"stages": (20, OUTPUTS - 20), "subtract": False, "fraction": 16}
+    wanted = definition.recurrent_layer(inputs, given)
+    shape, made = (ROWS, OUTPUTS), -(-OUTPUTS // 32)
+    run = recurrent.Run(
+        words,
+        codes=Synapses.of(weight, 16).codes,
+        bias=np.zeros(OUTPUTS, np.int32),
+        neurons=held[1].values.view(np.float32),
+        v=np.tile(held[1].values.view(np.float32)[1], (ROWS, 1)),
+        i=np.zeros(shape, np.float32),
+        past=np.zeros((ROWS, 2, made), np.uint32),
+        fired=np.zeros((ROWS, STEPS, made), np.uint32),
+    )
+    wires, unit = recurrent.Wires.of(held[0], 16), np.float32(2.0**-16)
+    recurrent.advance(run, wires, (20, OUTPUTS), unit, False, threads)
+    right = np.array_equal(run.fired, wanted["spikes"].values)
+    right = right and np.array_equal(run.v, wanted["v_next"].values)
+    _require(right and np.array_equal(run.i, wanted["i_next"].values), "recurrent_layer")
 
 
 def _require(right: bool, name: str) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
-from services.cpu_worker.held import Held, Plain
-from shared.operators import plastic, spike_trains, spiking_layers
+from services.cpu_worker.held import Held, Packed, Plain
+from shared.operators import plastic, recurrent, spike_trains, spiking_layers
 from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
 from shared.spiking.layers import Layer
@@ -18,12 +18,14 @@ from shared.tensors.dtypes import F32, I32, U32, Array, Dtype
 from shared.tensors.layouts import Layout, Tensor, dense
 
 if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are any
+    from services.cpu_worker.spiking.recurrent import Wires
     from services.cpu_worker.spiking.running import Synapses
 
 Made = dict[str, Array | Tensor]
 # Synapses by the weight and the binary places; they go with the weight.
 _NONE: F32 = np.zeros((0, 0), np.float32)  # currents of synapses that do not filter
 _KNOWN: "WeakKeyDictionary[Plain, dict[int, Synapses]]" = WeakKeyDictionary()
+_WIRED: "WeakKeyDictionary[Packed, dict[int, Wires]]" = WeakKeyDictionary()
 
 
 def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -108,7 +110,9 @@ def _synapses(weight: Held, fraction: int) -> "Synapses":
     return known[fraction]
 
 
-def _first(inputs: Mapping[str, Held], port: str, shape: tuple[int, int], otherwise: float) -> F32:
+def _first(
+    inputs: Mapping[str, Held], port: str, shape: tuple[int, int], otherwise: F32 | float
+) -> F32:
     """Potentials or currents before the first step, in an array of the caller's."""
     if port in inputs:
         return np.array(held.array(inputs[port]), dtype=np.float32, order="C")
@@ -142,9 +146,52 @@ def plastic_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attrib
     return {**plastic.results(_bits(fired[np.newaxis], (1, steps, len(after.v))), after)}
 
 
+def recurrent_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
+    """Work proportional to the spikes that come and go; rows are shared among threads."""
+    from services.cpu_worker.spiking.recurrent import Run, advance
+
+    n, steps, _ = _shape(inputs["spikes"])
+    fraction = int(attributes["fraction"])  # type: ignore[arg-type]  # its kind
+    neurons, wires = held.array(inputs["neurons"]), _wires(inputs["recurrent"], fraction)
+    m = neurons.shape[1]
+    lags, words = (wires.starts.size - 1) // m, -(-m // 32)
+    bias = _no_bias(m)
+    if "bias" in inputs:
+        bias = _synapses(inputs["bias"], fraction).codes.reshape(-1)
+    run = Run(
+        _words(inputs["spikes"]),
+        codes=_synapses(inputs["weight"], fraction).codes,
+        bias=bias,
+        neurons=neurons,
+        v=_first(inputs, "v", (n, m), neurons[1]),
+        i=_first(inputs, "i", (n, m), 0.0),
+        past=_words(inputs["past"]) if "past" in inputs else np.zeros((n, lags - 1, words), "u4"),
+        fired=np.zeros((n, steps, words), np.uint32),
+    )
+    unit, subtract = np.float32(2.0**-fraction), attributes["subtract"] is True
+    if n:
+        ends = recurrent.stages_of(attributes, m)
+        advance(run, wires, ends, unit, subtract, engine.threads)
+    lately = np.concatenate([run.past, run.fired], axis=1)[:, steps:]
+    kept: Made = {"v_next": run.v, "i_next": run.i, "past_next": _bits(lately, (n, lags - 1, m))}
+    return {"spikes": _bits(run.fired, (n, steps, m)), **kept}
+
+
+def _wires(weight: Held, fraction: int) -> "Wires":
+    """Whole numbers of the synapses between neurons; made once."""
+    from services.cpu_worker.spiking.recurrent import Wires
+
+    packed = held.packed(weight)
+    known = _WIRED.setdefault(packed, {})
+    if fraction not in known:
+        known[fraction] = Wires.of(packed.tensor, fraction)
+    return known[fraction]
+
+
 OPERATORS = {
     "lif_layer": lif_layer,
     "cuba_layer": lif_layer,
+    "recurrent_layer": recurrent_layer,
     "plastic_layer": plastic_layer,
     "rate_encode": rate_encode,
     "spike_rate": spike_rate,

@@ -35,7 +35,7 @@ def plastic_layer(call: Call) -> None:
     layer, rule, rivals = plastic.parts_of(call.attributes)
     (_, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
     scale = 2.0**layer.fraction
-    bias = _codes(call, "bias", (m, 1), scale) if "bias" in call.inputs else None
+    bias = codes(call, call.buffer("bias"), (m, 1), scale) if "bias" in call.inputs else None
     choices = {"ALONE": int(rivals.alone), "NEAREST": int(rule.nearest)}
     kernel = call.gpu.programs.kernel("plastic_layer", choices)
     kernel.launch(
@@ -68,9 +68,9 @@ def _layer(
     layer = spiking_layers.layer_of(call.attributes)
     scale = 2.0**layer.fraction
     neuron = (layer.decay, layer.leak, layer.threshold, layer.reset, 1.0 / scale)
-    bias = _codes(call, "bias", (m, 1), scale) if "bias" in call.inputs else None
-    codes = _codes(call, "weight", (m, k), scale)
-    return (steps, k, m), neuron, (call.buffer("spikes", WORDS), codes, bias)
+    bias = codes(call, call.buffer("bias"), (m, 1), scale) if "bias" in call.inputs else None
+    synapses = codes(call, call.buffer("weight"), (m, k), scale)
+    return (steps, k, m), neuron, (call.buffer("spikes", WORDS), synapses, bias)
 
 
 def rate_encode(call: Call) -> None:
@@ -116,10 +116,10 @@ def spike_unpack(call: Call) -> None:
     kernel.launch(n * steps * k, n * steps, k, spikes, call.output("y"))
 
 
-def _codes(call: Call, port: str, shape: tuple[int, int], scale: float) -> cl.Buffer:
+def codes(call: Call, weight: cl.Buffer | None, shape: tuple[int, int], scale: float) -> cl.Buffer:
     """Weights (m, k) as whole numbers (k, m)."""
     m, k = shape
     made = call.temporary(TensorType(Layout.DENSE, Dtype.I32, (k, m)))
     kernel = call.gpu.programs.kernel("lif_layer", {"CODES": 1}, "lif_layer_codes")
-    kernel.launch(m * k, m, k, scale, call.buffer(port), made)
+    kernel.launch(m * k, m, k, scale, weight, made)
     return made

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.bench.silicon.configuration import Configuration
+from ops.bench.silicon.configuration import TILE, Configuration
 from services.gpu_worker import tuning
 from services.gpu_worker.launch.elementwise import C_TYPES
 from shared.tensors.dtypes import Dtype
@@ -26,6 +26,9 @@ def configurations() -> Iterator[Configuration]:
     for subtract in (0, 1):
         yield Configuration("lif_layer", "lif_layer", {"SUBTRACT": subtract})
         yield Configuration("cuba_layer", "cuba_layer", {"SUBTRACT": subtract})
+        for index in (16, 32):
+            choices = {"SUBTRACT": subtract, "INDEX": index}
+            yield Configuration("recurrent_layer", "recurrent_layer", choices, TILE)
     yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
     for alone in (0, 1):
         yield Configuration("plastic_layer", "plastic_layer", {"ALONE": alone})
