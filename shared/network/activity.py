@@ -14,9 +14,10 @@ from shared.network.graph import Network, Step
 from shared.network.training import backward
 from shared.operators import spike_trains
 from shared.operators.spec import Run, Tensors
+from shared.sparse import triplets
 from shared.tensors.layouts import Tensor
 
-LAYERS = ("lif_layer", "cuba_layer", "plastic_layer")
+LAYERS = ("lif_layer", "cuba_layer", "recurrent_layer", "plastic_layer")
 PICO = 1e-12
 INT_ADD, FLOAT_ADD, FLOAT_MUL = 0.1 * PICO, 0.9 * PICO, 3.7 * PICO  # [J], 32 bits each
 UPDATE = 2 * FLOAT_ADD + 2 * FLOAT_MUL  # of a membrane that leaks: two sums, two products
@@ -57,12 +58,17 @@ def _of(step: Step, values: Tensors) -> Activity:
     synapses = _synapses(values[step.inputs["weight"]])
     operations = int(arriving.sum(axis=(0, 1), dtype=np.int64) @ synapses)
     rows, steps, neurons = leaving.shape
+    most = int(synapses.sum())
+    if "recurrent" in step.inputs:
+        among = _among(values[step.inputs["recurrent"]])
+        operations += int(leaving.sum(axis=(0, 1), dtype=np.int64) @ among)
+        most += int(among.sum())
     return Activity(
         neurons=neurons,
         spikes=int(leaving.sum(dtype=np.int64)),
         silence=1.0 - float(leaving.mean()) if leaving.size else 1.0,
         operations=operations,
-        dense=rows * steps * int(synapses.sum()),
+        dense=rows * steps * most,
         joules=operations * INT_ADD + leaving.size * UPDATE,
     )
 
@@ -71,3 +77,9 @@ def _synapses(weight: Tensor) -> npt.NDArray[np.int64]:
     """Neurons that each input reaches, (k,) int64."""
     reached = np.count_nonzero(weight.values.view(np.float32), axis=0)
     return np.asarray(reached, np.int64)
+
+
+def _among(recurrent: Tensor) -> npt.NDArray[np.int64]:
+    """Neurons that each neuron of a population reaches, over all lags, (m,) int64."""
+    places, m = triplets.of(recurrent), recurrent.shape[1]
+    return np.bincount(places.rows[places.values != 0] % m, minlength=m).astype(np.int64)

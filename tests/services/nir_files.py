@@ -6,7 +6,7 @@ from itertools import pairwise
 import nir
 import numpy as np
 
-from services.compressor.importers import nir_file, nir_graph
+from services.compressor.importers import nir_file, nir_populations
 from shared.network import execute
 from shared.network.graph import Network
 from shared.operators.reference import ReferenceBackend
@@ -68,7 +68,7 @@ def lif(count: int, *, reset: float = 0.0, leak: float = 0.0) -> nir.LIF:
 
 
 def served(data: bytes, *, dt: float = DT) -> Network:
-    return nir_graph.translate(nir_file.decode(data), dt=dt, steps=STEPS)[0]
+    return nir_populations.translate(nir_file.decode(data), dt=dt, steps=STEPS)[0]
 
 
 def answered(network: Network, x: F32) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import nir
 import numpy as np
 import pytest
 
-from services.compressor.importers import nir_graph, nir_linear
+from services.compressor.importers import nir_linear, nir_populations
 from shared.contracts.errors import InvalidNetwork, TooLarge, UnsupportedOperator
 from shared.network.graph import Network
 from tests.services.nir_files import (
@@ -202,7 +202,7 @@ def test_graphs_that_cannot_be_served_are_named(
 
 
 def test_a_join_over_the_limit_says_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nir_graph, "MAX_BYTES", 4 * (7 * 12 + 7 + 5 * 7) - 1)
+    monkeypatch.setattr(nir_populations, "MAX_BYTES", 4 * (7 * 12 + 7 + 5 * 7) - 1)
 
     with pytest.raises(TooLarge, match=r"'n3' \(LIF\): weights up to it take 504 bytes, .* 503"):
         served(chain(LINEAR["a"], lif(7), LINEAR["c"], lif(5)))

@@ -58,11 +58,11 @@ def _read(
 
         return stored.decode(data)
     if format_ == "nir":
-        from services.compressor.importers import nir_file, nir_graph
+        from services.compressor.importers import nir_file, nir_populations
 
         graph = nir_file.decode(data)
         known = cast("Rule", rule)  # our own argument, checked in the job's body
-        return nir_graph.translate(graph, dt=dt, steps=steps, rule=known)
+        return nir_populations.translate(graph, dt=dt, steps=steps, rule=known)
     from services.compressor.importers import onnx_file, onnx_graph
 
     return onnx_graph.translate(onnx_file.decode(data))

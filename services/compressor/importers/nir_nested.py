@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 import nir
 import numpy as np
 
-from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+from services.compressor.importers import nir_order
+from services.compressor.importers.nir_order import Edge
+from shared.contracts.errors import InvalidNetwork
 
 MAX_NODES = 10_000
 MAX_DEPTH = 16  # graphs inside graphs
@@ -21,20 +23,24 @@ KINDS = frozenset(
 Described = Mapping[str, Any]  # the fields of a node
 Node = TypeVar("Node")
 Other = TypeVar("Other")
-Edge = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Wired(Generic[Node]):
-    """Nodes by name, every one after all that it reads; the first is the input."""
+    """Nodes by name, every one after all that it reads but for `back`; the first is the input."""
 
     nodes: Mapping[str, Node]
     before: Mapping[str, tuple[str, ...]]  # what each reads, and adds up
     output: str
+    back: frozenset[Edge] = frozenset()  # from a node to an earlier one, or itself
 
     def of(self, nodes: "Mapping[str, Other]") -> "Wired[Other]":
         """The same wiring of other nodes."""
-        return Wired(nodes, self.before, self.output)
+        return Wired(nodes, self.before, self.output, self.back)
+
+    def forward(self, name: str) -> tuple[str, ...]:
+        """What a node reads of those before it."""
+        return tuple(source for source in self.before[name] if (source, name) not in self.back)
 
 
 def flattened(graph: Described) -> Wired[Described]:
@@ -43,7 +49,6 @@ def flattened(graph: Described) -> Wired[Described]:
     Raises:
         InvalidNetwork: no graph, too many nodes or too deep, edges from or to nowhere, not one
             input and one output, or a node that nothing leads to or away from.
-        UnsupportedOperator: a cycle; names a node of it.
     """
     nodes: dict[str, Described] = {}
     edges = _gather(graph, "", nodes)
@@ -54,9 +59,17 @@ def flattened(graph: Described) -> Wired[Described]:
             raise InvalidNetwork(f"an edge from {source!r} to {reader!r} is there twice")
         before[reader][source] = None
     _require_used(nodes, before, first, last)
-    order = _ordered(nodes, before)
+    back = nir_order.back_edges(before, first)
+    kept = {
+        name: [source for source in sources if (source, name) not in back]
+        for name, sources in before.items()
+    }
+    order = nir_order.ordered(kept)
     return Wired(
-        {name: nodes[name] for name in order}, {name: tuple(before[name]) for name in order}, last
+        {name: nodes[name] for name in order},
+        {name: tuple(before[name]) for name in order},
+        last,
+        back,
     )
 
 
@@ -142,38 +155,3 @@ def _require_used(
             raise InvalidNetwork(f"nothing reads {shown}: each node leads to the output")
         if (name == first and before[name]) or (name == last and name in read):
             raise InvalidNetwork(f"{shown} is an end of the graph, and has edges on its outer side")
-
-
-def _ordered(nodes: Mapping[str, Described], before: Mapping[str, Mapping[str, None]]) -> list[str]:
-    """Every node after all that it reads, else as in the file.
-
-    Source: Kahn 1962, "Topological sorting of large networks".
-    """
-    waiting = {name: len(sources) for name, sources in before.items()}
-    readers: dict[str, list[str]] = {name: [] for name in nodes}
-    for name, sources in before.items():
-        for source in sources:
-            readers[source].append(name)
-    order = [name for name, count in waiting.items() if count == 0]
-    for name in order:  # grows while it is walked
-        for reader in readers[name]:
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                order.append(reader)
-    if len(order) < len(nodes):
-        found = _on_cycle(before, set(order))
-        kind = kind_of(nodes[found])
-        raise UnsupportedOperator(
-            f"{found!r} ({kind}) reads what it makes itself: cycles are not served"
-        )
-    return order
-
-
-def _on_cycle(before: Mapping[str, Mapping[str, None]], ordered: set[str]) -> str:
-    """A node of a cycle: from any that has no place, back through others, until one comes again."""
-    name = next(name for name in before if name not in ordered)
-    seen: set[str] = set()
-    while name not in seen:
-        seen.add(name)
-        name = next(source for source in before[name] if source not in ordered)
-    return name

@@ -15,8 +15,9 @@ Other simulators take one step of Euler's rule, forward, for all of dt; by that 
     exp(-dt / tau) is replaced by 1 - dt / tau, and K by dt / tau_mem,  and what comes in
     reaches the potential a step later: 1 - b - K is 0.
 
-Potentials are counted from v_leak in units of v_threshold - v_leak, which may differ between
-neurons; decays and resets may not. A layer that was exported here is read as it was.
+Potentials are counted from v_leak in units of v_threshold - v_leak. Where all else is the same for
+all neurons of a node they are a layer; where it differs, a population of its own constants. A layer
+that was exported here is read as it was.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -26,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from services.compressor.exporters import nir_neurons
-from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+from shared.contracts.errors import InvalidNetwork
+from shared.operators import spiking_layers
 from shared.operators.spec import Scalar
 from shared.spiking.layers import NEVER
-from shared.tensors.dtypes import F32
+from shared.spiking.recurrent import FIELDS
 
 F64 = npt.NDArray[np.float64]
 MOST_PLACES = 16
@@ -49,19 +51,34 @@ class Grid(NamedTuple):
         held = np.exp(-self.dt / tau) if self.rule == "exact" else 1.0 - self.dt / tau
         return np.asarray(held)
 
-    def passed(self, slow: float, fast: float) -> float:
+    def passed(self, slow: F64, fast: F64) -> F64:
         """K, for time constants of the membrane and the synapse [s]."""
         if self.rule == "euler":
             return self.dt / slow
-        return nir_neurons.share_passed(slow, fast, self.dt)
+        pairs = zip(slow.tolist(), fast.tolist(), strict=True)
+        return np.array([nir_neurons.share_passed(*pair, self.dt) for pair in pairs])
 
 
 class Neuron(NamedTuple):
-    """A layer's operator, its attributes, and what the rows of its weights are multiplied by."""
+    """The step of a node's neurons, and what the rows of its weights are multiplied by."""
 
-    operator: str
-    attributes: dict[str, Scalar]
-    factor: F64
+    constants: F64  # (7, size), see `recurrent.FIELDS`
+    filtered: bool  # whether its synapses filter
+    factor: F64  # (size,)
+    ours: tuple[str, dict[str, Scalar]] | None = None  # operator and attributes as exported here
+
+    @property
+    def layer(self) -> tuple[str, dict[str, Scalar]] | None:
+        """Operator and attributes of a layer whose neurons are all the same; None: they differ."""
+        if self.ours is not None:
+            return self.ours
+        spread = np.ptp(self.constants, axis=1)
+        if (spread > 1e-6 * np.maximum(np.abs(self.constants).max(axis=1), 1e-12)).any():
+            return None
+        values = dict(zip(FIELDS, self.constants[:, 0].tolist(), strict=True))
+        if self.filtered:
+            return "cuba_layer", values
+        return "lif_layer", {name: values[name] for name in FIELDS[:4]}
 
 
 def discretized(name: str, node: Any, size: int, grid: Grid) -> Neuron:
@@ -69,36 +86,36 @@ def discretized(name: str, node: Any, size: int, grid: Grid) -> Neuron:
 
     Raises:
         InvalidNetwork: constants that are no neuron's; names them.
-        UnsupportedOperator: constants differ between neurons that have to be the same.
     """
     if (ours := _kept(node, size, grid.dt)) is not None:
         return ours
-    given: dict[str, Scalar] = {}
-    span = np.ones(size)
+    leak, threshold, span = np.zeros(size), np.ones(size), np.ones(size)
+    reset = np.zeros(size)
     if isinstance(node, SILENT):
-        leak = _same(name, "v_leak", _each(node, "v_leak", size, 0.0))
-        given |= {"threshold": NEVER, "leak": leak}
+        leak, threshold = _each(node, "v_leak", size, 0.0), np.full(size, NEVER)
     else:
-        span, given["reset"] = _levels(name, node, size)
-    if isinstance(node, nir.CubaLIF | nir.CubaLI):
-        return _filtered(name, node, size, grid, given, span)
-    decay, gain = _step(name, node, size, grid)
-    return Neuron("lif_layer", {"decay": decay, **given}, gain / span)
+        span, reset = _levels(name, node, size)
+    filters: tuple[F64, ...] = (np.zeros(size), np.zeros(size), np.ones(size))
+    filtered = isinstance(node, nir.CubaLIF | nir.CubaLI)
+    if filtered:
+        decay, gain, filters = _filtered(name, node, size, grid)
+    else:
+        decay, gain = _step(name, node, size, grid)
+    constants = np.stack([decay, leak, threshold, reset, *filters])
+    return Neuron(constants, filtered, gain / span)
 
 
-def places(name: str, weight: F32, bias: F32 | None) -> int:
+def places(name: str, sums: F64, terms: int) -> int:
     """Binary places of weights: as many as leave room for every sum of them in 32 bits, 16 at most.
 
     Args:
-        weight: (neurons, all that they read) float32.
-        bias: (neurons,) float32.
+        sums: (neurons,) of the sizes of all weights that a neuron reads.
+        terms: of such a sum; each may be rounded up by a half.
 
     Raises:
         InvalidNetwork: sums do not fit even without places.
     """
-    sums = np.abs(weight).sum(axis=1, dtype=np.float64) + (0.0 if bias is None else np.abs(bias))
-    largest = float(sums.max(initial=0.0))
-    room = 2**31 - weight.shape[1] - 1  # each code may be rounded up by a half
+    largest, room = float(sums.max(initial=0.0)), 2**31 - terms - 1
     found = next((f for f in range(MOST_PLACES, -1, -1) if largest * 2**f <= room), None)
     if found is None:
         raise InvalidNetwork(
@@ -118,37 +135,41 @@ def _kept(node: Any, size: int, dt: float) -> Neuron | None:
         np.allclose(getattr(node, name), value, rtol=1e-9, atol=1e-12)
         for name, value in fields.items()
     )
-    return Neuron(operator, dict(attributes), np.ones(size)) if same else None
+    if not same:
+        return None
+    layer = spiking_layers.layer_of(attributes)
+    values = (layer.decay, layer.leak, layer.threshold, layer.reset)
+    filters = (layer.synapse or 0.0, layer.couple, layer.direct)
+    constants = np.tile(np.array([[*values, *filters]], np.float64).T, size)
+    filtered = layer.synapse is not None
+    return Neuron(constants, filtered, np.ones(size), (operator, dict(attributes)))
 
 
-def _filtered(
-    name: str, node: Any, size: int, grid: Grid, given: dict[str, Scalar], span: F64
-) -> Neuron:
-    """Currents are counted so that weights are as large as those of LIF of the same constants:
-    smaller ones would lose places."""
+def _filtered(name: str, node: Any, size: int, grid: Grid) -> tuple[F64, F64, tuple[F64, F64, F64]]:
+    """What is left of a potential, what a unit that arrives adds, and the filter of the synapses.
+
+    Currents are counted so that weights are as large as those of LIF of the same constants: smaller
+    ones would lose places.
+    """
     slow, fast = (_tau(name, node, field, size, grid) for field in ("tau_mem", "tau_syn"))
-    tau = _same(name, "tau_mem", slow), _same(name, "tau_syn", fast)
-    stays, left = (float(grid.left(np.asarray(one))) for one in tau)
-    passed = grid.passed(*tau)
-    scale = _each(node, "r", size, 1.0) * _each(node, "w_in", size, 1.0) / span
-    filters = {
-        "decay": stays,
-        "synapse": left,
-        "couple": passed * (1 - left) / (1 - stays),
-        "direct": 0.0 if grid.rule == "euler" else ((1 - stays) - passed) / (1 - stays),
-    }
-    return Neuron("cuba_layer", {**filters, **given}, scale * (1 - stays))
+    stays, left, passed = grid.left(slow), grid.left(fast), grid.passed(slow, fast)
+    scale = _each(node, "r", size, 1.0) * _each(node, "w_in", size, 1.0)
+    couple = passed * (1 - left) / (1 - stays)
+    direct = ((1 - stays) - passed) / (1 - stays)
+    if grid.rule == "euler":
+        direct = np.zeros(size)
+    return stays, scale * (1 - stays), (left, couple, direct)
 
 
-def _step(name: str, node: Any, size: int, grid: Grid) -> tuple[float, F64]:
+def _step(name: str, node: Any, size: int, grid: Grid) -> tuple[F64, F64]:
     """What is left of a potential after a step, and what a unit of current adds."""
     if isinstance(node, nir.Threshold):
-        return 0.0, np.ones(size)
+        return np.zeros(size), np.ones(size)
     resistance = _each(node, "r", size, 1.0)
     if isinstance(node, nir.IF | nir.I):
-        return 1.0, resistance * grid.dt
+        return np.ones(size), resistance * grid.dt
     left = grid.left(_tau(name, node, "tau", size, grid))
-    return _same(name, "tau", left), resistance * (1.0 - left)
+    return left, resistance * (1.0 - left)
 
 
 def _tau(name: str, node: Any, field: str, size: int, grid: Grid) -> F64:
@@ -163,14 +184,14 @@ def _tau(name: str, node: Any, field: str, size: int, grid: Grid) -> F64:
     return tau
 
 
-def _levels(name: str, node: Any, size: int) -> tuple[F64, float]:
+def _levels(name: str, node: Any, size: int) -> tuple[F64, F64]:
     """From the leak potential to the threshold, and the reset in units of that."""
     if isinstance(node, nir.Threshold):
-        return _above(name, _each(node, "threshold", size, 1.0)), 0.0
+        return _above(name, _each(node, "threshold", size, 1.0)), np.zeros(size)
     leak = _each(node, "v_leak", size, 0.0)
     span = _above(name, _each(node, "v_threshold", size, 1.0) - leak)
-    reset = _same(name, "v_reset", (_each(node, "v_reset", size, 0.0) - leak) / span)
-    if not reset < 1.0:
+    reset = (_each(node, "v_reset", size, 0.0) - leak) / span
+    if not (reset < 1.0).all():
         raise InvalidNetwork(f"the reset of {name!r} is not below its threshold")
     return span, reset
 
@@ -188,13 +209,3 @@ def _each(node: Any, field: str, size: int, default: float) -> F64:
     value = getattr(node, field, None)
     held = np.full(1, default) if value is None else np.asarray(value, np.float64).reshape(-1)
     return np.array(np.broadcast_to(held, size) if held.size == 1 else held, np.float64)
-
-
-def _same(name: str, field: str, values: F64) -> float:
-    """The one value of all neurons."""
-    if values.size and np.ptp(values) > 1e-6 * max(abs(values).max(), 1e-12):
-        raise UnsupportedOperator(
-            f"{field} differs between the neurons of {name!r}: {values.min():g} to "
-            f"{values.max():g}; a layer has one here"
-        )
-    return float(values[0])

@@ -10,24 +10,21 @@ whole, it reads those of the reference. For files of one's own: nothing bounds w
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 
-from services.compressor.exporters.nir_neurons import LAYERS
-from services.compressor.importers import nir_file, nir_graph, nir_linear, nir_reference
-from services.compressor.importers.nir_nested import Wired
-from services.compressor.importers.nir_neurons import SILENT
-from services.compressor.importers.nir_reference import F64, Bits, Ran
+from services.compressor.importers import nir_file, nir_graph, nir_populations, nir_simulated
+from services.compressor.importers.nir_populations import Served
+from services.compressor.importers.nir_reference import Bits, Ran
 from shared.network import execute, streaming
-from shared.network.graph import Network
+from shared.network.graph import Network, Step
 from shared.operators import spike_trains
 from shared.operators.reference import ReferenceBackend
 from shared.spiking.layers import NEVER
+from shared.spiking.recurrent import FIELDS
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import dense
 
@@ -63,23 +60,28 @@ def parity(
         SuiteError: the file cannot be served.
     """
     graph = nir_file.decode(data)
-    network, _ = nir_graph.translate(graph, dt=dt, steps=steps)
-    width = network.inputs["x"].shape[2] or 0
+    served = nir_populations.served(graph, dt=dt, steps=steps)
+    width = served.network.inputs["x"].shape[2] or 0
     x = (np.random.default_rng(seed).random((ROWS, steps, width)) < share).astype(np.float32)
-    ours = _stepped(network, x)
-    alone, whole = (_simulated(graph, x, dt, read) for read in (ours, None))
+    ran = _stepped(served, x)
+    ours = {name: ran[name] for name in graph.nodes if name in ran}
+    alone = whole = nir_simulated.simulated(graph, x, dt, ours)
+    read = ours
+    while any((whole[name].spikes != read[name].spikes).any() for name in whole):
+        read, whole = whole, nir_simulated.simulated(graph, x, dt, whole)
     return tuple(
         _compared(name, graph.nodes[name], ours[name], alone[name], whole[name], dt)
         for name in alone
     )
 
 
-def _stepped(network: Network, x: F32) -> dict[str, Ran]:
-    """Our layers a step at a time, so that their potentials are seen in each; from rest in units
+def _stepped(served: Served, x: F32) -> dict[str, Ran]:
+    """Our neurons a step at a time, so that their potentials are seen in each; from rest in units
     of the way to the threshold, or as they are where there is none."""
-    layers = [step for step in network.steps if step.operator in LAYERS]
-    spikes = tuple(step.outputs["spikes"] for step in layers)
-    way = streaming.opened(replace(network, outputs=spikes), rows=len(x), steps=1)
+    steps = {
+        step.outputs["spikes"]: step for step in served.network.steps if "v_next" in step.outputs
+    }
+    way = streaming.opened(replace(served.network, outputs=tuple(steps)), rows=len(x), steps=1)
     first, later = (execute.load(one, ReferenceBackend()) for one in (way.first, way.later))
     made: dict[str, list[Any]] = {}
     carried: dict[str, Any] = {}
@@ -89,67 +91,28 @@ def _stepped(network: Network, x: F32) -> dict[str, Ran]:
         carried = {port: found[value] for port, value in way.carried.items()}
         for value, tensor in found.items():
             made.setdefault(value, []).append(tensor)
-    return {
-        step.name: _told(
-            np.concatenate([spike_trains.split(one) for one in made[step.outputs["spikes"]]], 1),
-            np.stack([one.values for one in made[step.outputs["v_next"]]], 1),
-            step.attributes,
-        )
-        for step in layers
-    }
+    ran: dict[str, Ran] = {}
+    for name in served.places.keys() - {nir_graph.FIRST}:
+        value, begin = served.places[name]
+        part = slice(begin, begin + served.sizes[name])
+        spikes = np.concatenate([spike_trains.split(one) for one in made[value]], 1)[:, :, part]
+        v = np.stack([one.values for one in made[steps[value].outputs["v_next"]]], 1)[:, :, part]
+        ran[name] = _told(spikes, v, *_levels(served.network, steps[value], part))
+    return ran
 
 
-def _told(spikes: Any, v: Any, attributes: Mapping[str, Any]) -> Ran:
-    leak, threshold = attributes.get("leak", 0.0), attributes.get("threshold", 1.0)
-    unit = 1.0 if threshold >= NEVER else threshold - leak
+def _levels(network: Network, step: Step, part: slice) -> tuple[Any, Any]:
+    """Leak potential and threshold of neurons, as they are computed with."""
+    if "neurons" in step.inputs:
+        constants = network.weights[step.inputs["neurons"]].values[:, part]
+        return constants[FIELDS.index("leak")], constants[FIELDS.index("threshold")]
+    given = step.attributes
+    return np.array(given.get("leak", 0.0)), np.array(given.get("threshold", 1.0))
+
+
+def _told(spikes: Any, v: Any, leak: Any, threshold: Any) -> Ran:
+    unit = np.where(threshold >= NEVER, 1.0, threshold - leak)
     return Ran(spikes.astype(bool), (v.astype(np.float64) - leak) / unit)
-
-
-def _simulated(
-    graph: Wired[nir.NIRNode], x: F32, dt: float, read: Mapping[str, Ran] | None
-) -> dict[str, Ran]:
-    """The reference of every node of neurons, in the units of `_stepped`.
-
-    Args:
-        read: spikes that nodes read in place of the reference's own; None: its own.
-    """
-    n, steps = x.shape[:2]
-    values: dict[str, F64] = {}  # (n * steps, ...) of each node
-    found: dict[str, Ran] = {}
-    for name, node in graph.nodes.items():
-        sources = [values[source] for source in graph.before[name]]
-        if not sources:
-            values[name] = _shaped(x.reshape(n * steps, -1), node.input_type["input"])
-            continue
-        total = sources[0] + sum(other.reshape(sources[0].shape) for other in sources[1:])
-        if isinstance(node, (*nir_linear.LINEAR, *nir_graph.ENDS)):
-            plain = isinstance(node, nir_graph.ENDS)
-            values[name] = total if plain else nir_reference.linear(node, total)
-            continue
-        made = nir_reference.neurons(node, total.reshape(n, steps, -1), dt=dt)
-        found[name] = Ran(made.spikes, _counted(node, made.v))
-        spikes = made.spikes if read is None else read[name].spikes
-        values[name] = _shaped(spikes.reshape(n * steps, -1), _shape(node))
-    return found
-
-
-def _shape(node: Any) -> tuple[int, ...]:
-    return np.shape(node.threshold if isinstance(node, nir.Threshold) else node.r)
-
-
-def _shaped(values: Any, shape: Any) -> F64:
-    """Rows of values in a shape, where they fill it."""
-    held: F64 = values.astype(np.float64)
-    fits = shape is not None and np.prod(shape) == held.shape[1]
-    return held.reshape(len(held), *(int(size) for size in shape)) if fits else held
-
-
-def _counted(node: Any, v: F64) -> F64:
-    leak = np.ravel(getattr(node, "v_leak", 0.0))
-    if isinstance(node, SILENT):
-        return np.asarray(v - leak)
-    top = np.ravel(node.threshold if isinstance(node, nir.Threshold) else node.v_threshold)
-    return np.asarray((v - leak) / (top - leak))
 
 
 def _compared(name: str, node: Any, ours: Ran, alone: Ran, whole: Ran, dt: float) -> Parity:

@@ -22,9 +22,9 @@ from shared.spiking.layers import Slope
 from shared.tensors.dtypes import F32, Array, Dtype
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 
-SPIKING = ("lif_layer", "cuba_layer")
+SPIKING = ("lif_layer", "cuba_layer", "recurrent_layer")
 PRODUCTS = {"gemm_f32", *SPIKING, *(f"spmm_{layout}" for layout in SPARSE)}
-TRAINED_PORTS = ("weight", "bias")
+TRAINED_PORTS = ("weight", "recurrent", "bias")
 
 
 class Diverged(ValueError):
