@@ -189,6 +189,25 @@ def test_a_delay_on_the_way_back_takes_the_place_of_the_one_step() -> None:
     np.testing.assert_array_equal(answered(served(data), SPIKES)["train"], stepped(step))
 
 
+def test_a_cycle_of_two_is_opened_at_its_delay() -> None:
+    nodes = {"a": affine(12, 7), "m": lif(7), "d": nir.Delay(every(7, 2 * DT)), "b": affine(7, 5)}
+    nodes |= {"n": lif(5), "c": affine(5, 7)}
+    edges = [("input", "a"), ("a", "m"), ("m", "d"), ("d", "b"), ("b", "n"), ("n", "output")]
+    edges += [("n", "c"), ("c", "m")]  # in the same step: the way round takes two steps, not three
+    first, second = Cells(nodes["m"], 3), Cells(nodes["n"], 3)
+    fired: list[Trains] = []
+
+    def step(x: Trains, _: list[Trains]) -> Trains:
+        made = second.step(through(nodes["b"], ago(fired, 2, np.zeros((3, 7)))))
+        fired.append(first.step(through(nodes["a"], x) + through(nodes["c"], made)))
+        return made
+
+    found = answered(served(looped(edges, **nodes)), SPIKES)
+
+    assert found["train"].any()
+    np.testing.assert_array_equal(found["train"], stepped(step))
+
+
 def test_neurons_that_differ_are_served_without_a_cycle_too() -> None:
     node = differing(5)
     cells = Cells(node, 3)

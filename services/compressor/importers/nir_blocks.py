@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse import csgraph
 
 from services.compressor.importers import nir_graph, nir_order
 from services.compressor.importers.nir_graph import FIRST, Population
@@ -27,7 +26,7 @@ def blocks(populations: Mapping[str, Population]) -> list[Block]:
     all that it reads."""
     every = list(populations.values())
     links = list(_links(populations))
-    labels = _labels(links, len(every))
+    labels = _labels(populations, links)
     before: dict[str, dict[str, None]] = {label: {} for label in dict.fromkeys(labels)}
     for link in links:
         if labels[link.source] != labels[link.reader]:
@@ -46,15 +45,16 @@ def _links(populations: Mapping[str, Population]) -> Iterator[_Link]:
                 yield _Link(at[source], at[name], late)
 
 
-def _labels(links: Iterable[_Link], count: int) -> list[str]:
+def _labels(populations: Iterable[str], links: Iterable[_Link]) -> list[str]:
     """The block of every population: those that can be reached from each other, where a delay leads
     in both directions."""
-    ahead = [(link.source, link.reader) for link in links]
-    back = [(link.reader, link.source) for link in links if link.late]
-    rows, cols = np.array([*ahead, *back], np.int64).reshape(-1, 2).T
-    lines = sparse.coo_array((np.ones(len(rows)), (rows, cols)), shape=(count, count))
-    _, labels = csgraph.connected_components(lines, connection="strong")
-    return [str(label) for label in labels]
+    names = list(populations)
+    reads: dict[str, list[str]] = {name: [] for name in names}
+    for source, reader, late in links:
+        reads[names[reader]].append(names[source])
+        if late:
+            reads[names[source]].append(names[reader])
+    return [str(label) for label in nir_order.components(reads)]
 
 
 def offsets(block: Block) -> list[int]:

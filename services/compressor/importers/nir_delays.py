@@ -41,9 +41,9 @@ def relayed(graph: Wired[nir.NIRNode]) -> Wired[nir.NIRNode]:
     """The graph with neurons that pass on, a step like any, what would else be delayed without a
     neuron before or after it: between the input and a delay, and between a delay and the output.
     """
-    before = {name: list(sources) for name, sources in graph.before.items()}
-    nodes = dict(graph.nodes)
-    first, relay = next(iter(nodes)), nir.Threshold(threshold=np.array([0.5]))
+    before = {name: list(graph.before[name]) for name in graph.walk}
+    nodes = {name: graph.nodes[name] for name in graph.walk}
+    first, relay = graph.walk[0], nir.Threshold(threshold=np.array([0.5]))
     early, late = _around_delays(graph)
     if sooner := [name for name in early if first in before[name]]:
         nodes[first + RELAY], before[first + RELAY] = relay, [first]
@@ -53,10 +53,7 @@ def relayed(graph: Wired[nir.NIRNode]) -> Wired[nir.NIRNode]:
         nodes[graph.output + RELAY] = relay
         before[graph.output + RELAY] = before[graph.output]
         before[graph.output] = [graph.output + RELAY]
-    kept = {n: [s for s in sources if (s, n) not in graph.back] for n, sources in before.items()}
-    order = nir_order.ordered(kept)
-    every = {name: tuple(before[name]) for name in order}
-    return Wired({name: nodes[name] for name in order}, every, graph.output, graph.back)
+    return Wired.of(nodes, before, graph.output)
 
 
 def _around_delays(graph: Wired[nir.NIRNode]) -> tuple[set[str], set[str]]:

@@ -39,7 +39,8 @@ def decode(data: bytes) -> Wired[nir.NIRNode]:
     except Exception as error:  # the parsers raise whatever their own code stumbles over
         raise InvalidNetwork(f"no NIR file: {type(error).__name__}: {error}") from None
     wired = nir_nested.flattened(described)
-    return wired.of({name: _node(name, node) for name, node in wired.nodes.items()})
+    nodes = {name: _node(name, node) for name, node in wired.nodes.items()}
+    return Wired(nodes, wired.before, wired.output, wired.walk)
 
 
 def _read(group: Any) -> Described:

@@ -89,15 +89,20 @@ def gathered(graph: Wired[nir.NIRNode], grid: Grid) -> Gathered:
     if coverage.refused:
         raise UnsupportedOperator(coverage.sentence())
     graph = nir_delays.relayed(graph)
-    (first, node), *others = graph.nodes.items()
-    comes_in = Arriving({(FIRST, 0): None}, None, _said(node.input_type["input"]))
-    made = _Made(grid, {first: comes_in})
-    for name, _ in others:
-        _pass(made, graph, name, graph.forward(name))
-    if graph.back:  # sizes are known now, and so is what comes back
-        for name in (*nir_delays.linear_order(graph)[1:], *made.populations):
-            _pass(made, graph, name, graph.before[name])
-    return Gathered(made.populations, made.sizes, made.arriving[graph.output], coverage)
+    first, *others = graph.walk
+    said = _said(graph.nodes[first].input_type["input"])
+    made = _Made(grid, {first: Arriving({(FIRST, 0): None}, None, said)})
+    partly = False
+    for name in others:
+        ready = [source for source in graph.before[name] if source in made.arriving]
+        partly = partly or len(ready) < len(graph.before[name])
+        _pass(made, graph, name, ready)
+    if partly:  # sizes are known now, and so is what comes back
+        for name in (*nir_delays.linear_order(graph), *made.populations):
+            if name != first:
+                _pass(made, graph, name, graph.before[name])
+    populations = {name: made.populations[name] for name in graph.nodes if name in made.populations}
+    return Gathered(populations, made.sizes, made.arriving[graph.output], coverage)
 
 
 def _pass(made: _Made, graph: Wired[nir.NIRNode], name: str, sources: Iterable[str]) -> None:

@@ -8,13 +8,12 @@ import nir
 import numpy as np
 
 from services.compressor.importers import nir_order
-from services.compressor.importers.nir_order import Edge
 from shared.contracts.errors import InvalidNetwork
 
 MAX_NODES = 10_000
 MAX_DEPTH = 16  # graphs inside graphs
 SEPARATOR = "."  # between the name of a graph and that of a node in it
-GRAPH, INPUT, OUTPUT = "NIRGraph", "Input", "Output"
+GRAPH, INPUT, OUTPUT, DELAY = "NIRGraph", "Input", "Output", "Delay"
 KINDS = frozenset(
     name
     for name, kind in vars(nir).items()
@@ -22,25 +21,28 @@ KINDS = frozenset(
 ) - {"NIRNode", "Identity", GRAPH}
 Described = Mapping[str, Any]  # the fields of a node
 Node = TypeVar("Node")
-Other = TypeVar("Other")
+Edge = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Wired(Generic[Node]):
-    """Nodes by name, every one after all that it reads but for `back`; the first is the input."""
+    """Nodes by name, in the order of their turns in a step: but for cycles every one after all that
+    it reads."""
 
     nodes: Mapping[str, Node]
     before: Mapping[str, tuple[str, ...]]  # what each reads, and adds up
     output: str
-    back: frozenset[Edge] = frozenset()  # from a node to an earlier one, or itself
+    walk: tuple[str, ...]  # the input first; every other node reads one before it
 
-    def of(self, nodes: "Mapping[str, Other]") -> "Wired[Other]":
-        """The same wiring of other nodes."""
-        return Wired(nodes, self.before, self.output, self.back)
-
-    def forward(self, name: str) -> tuple[str, ...]:
-        """What a node reads of those before it."""
-        return tuple(source for source in self.before[name] if (source, name) not in self.back)
+    @classmethod
+    def of(
+        cls, nodes: Mapping[str, Node], before: Mapping[str, Iterable[str]], output: str
+    ) -> "Wired[Node]":
+        """Nodes in their order, of which the first is the input; raises like `arranged`."""
+        slow = {name for name, node in nodes.items() if _delays(node)}
+        order, walk = nir_order.arranged(before, next(iter(nodes)), slow)
+        ordered = {name: nodes[name] for name in order}
+        return cls(ordered, {name: tuple(before[name]) for name in order}, output, walk)
 
 
 def flattened(graph: Described) -> Wired[Described]:
@@ -59,18 +61,17 @@ def flattened(graph: Described) -> Wired[Described]:
             raise InvalidNetwork(f"an edge from {source!r} to {reader!r} is there twice")
         before[reader][source] = None
     _require_used(nodes, before, first, last)
-    back = nir_order.back_edges(before, first)
-    kept = {
-        name: [source for source in sources if (source, name) not in back]
-        for name, sources in before.items()
-    }
-    order = nir_order.ordered(kept)
-    return Wired(
-        {name: nodes[name] for name in order},
-        {name: tuple(before[name]) for name in order},
-        last,
-        back,
-    )
+    every = {first: nodes[first], **nodes}
+    return Wired.of(every, {name: before[name] for name in every}, last)
+
+
+def _delays(node: Any) -> bool:
+    """Whether a node, or the fields of one, delays all that it reads."""
+    kind = kind_of(node) if isinstance(node, Mapping) else type(node).__name__
+    if kind != DELAY:
+        return False
+    held = np.asarray(node.get("delay", 0.0) if isinstance(node, Mapping) else node.delay)
+    return held.dtype.kind in "biuf" and held.size > 0 and bool((held > 0).all())
 
 
 def kind_of(node: Described) -> str:
