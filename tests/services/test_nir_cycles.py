@@ -6,6 +6,7 @@ import nir
 import numpy as np
 import pytest
 
+from services.compressor.exporters import nir_writer
 from services.compressor.importers import nir_parity
 from shared.contracts.errors import InvalidNetwork, SuiteError, TooLarge
 from shared.network import execute, streaming
@@ -265,6 +266,38 @@ def test_parity_follows_delays() -> None:
 
     assert [one.apart for one in found] == [0, 0]
     assert found[1].spikes > 0
+
+
+def two_populations(late: int) -> bytes:
+    """A cycle of neurons that differ and filter, read by a layer after it."""
+    rng = np.random.default_rng(8)
+    filtered = nir.CubaLIF(
+        tau_syn=rng.uniform(0.003, 0.01, 7),
+        tau_mem=rng.uniform(0.01, 0.03, 7),
+        r=every(7, 30.0),
+        v_leak=every(7, 0.0),
+        v_threshold=every(7, 1.0),
+        v_reset=every(7, 0.0),
+        w_in=every(7, 1.0),
+    )
+    nodes = {"a": affine(12, 7), "m": filtered, "b": affine(7, 6), "n": differing(6)}
+    nodes |= {"c": affine(6, 7), "s": affine(6, 6, seed=4), "d": nir.Delay(every(6, late * DT))}
+    nodes |= {"e": affine(6, 5), "o": lif(5)}
+    edges = [("input", "a"), ("a", "m"), ("m", "b"), ("b", "n"), ("n", "d"), ("d", "c"), ("c", "m")]
+    edges += [("n", "s"), ("s", "n"), ("n", "e"), ("e", "o"), ("o", "output")]
+    return looped(edges, **nodes)
+
+
+@pytest.mark.parametrize("late", [0, 1, 4])
+def test_a_cycle_is_written_and_read_again_the_same_bit_by_bit(late: int) -> None:
+    network = served(two_populations(late))
+    wanted = answered(network, SPIKES)
+
+    again = answered(served(nir_writer.encode(network, dt=DT)), SPIKES)
+
+    assert wanted["train"].any()
+    for name in ("train", "v"):
+        np.testing.assert_array_equal(again[name], wanted[name])
 
 
 LINEAR = [("input", "a"), ("a", "n"), ("a", "b"), ("b", "a"), ("n", "output")]

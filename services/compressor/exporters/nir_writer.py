@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import nir
 import numpy as np
 
-from services.compressor.exporters import nir_neurons
+from services.compressor.exporters import nir_neurons, nir_recurrent
 from services.compressor.exporters.nir_neurons import LAYERS, Constants
 from shared.contracts.errors import UnsupportedOperator
 from shared.network.graph import Network, Step
@@ -19,7 +19,7 @@ from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32
 
 INPUT, OUTPUT = "input", "output"
-CARRIED = ("v", "i")  # ports of what came before the first step
+CARRIED = ("v", "i", "past")  # ports of what came before the first step
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ def _step(writer: _Writer, step: Step) -> None:
         _input(writer, step)
     elif step.operator in LAYERS:
         _layer(writer, step)
+    elif step.operator == "recurrent_layer":
+        _population(writer, step)
     elif step.operator == "spike_join":
         both = (writer.spikes[step.inputs[port]] for port in ("a", "b"))
         writer.spikes[step.outputs["spikes"]] = tuple(part for parts in both for part in parts)
@@ -100,27 +102,78 @@ def _input(writer: _Writer, step: Step) -> None:
 
 def _layer(writer: _Writer, step: Step) -> None:
     """The neurons of a layer, and a matrix for each population that they read."""
+    _require_known(writer, step)
+    try:
+        found = nir_neurons.constants(step.operator, step.attributes, dt=writer.dt)
+    except UnsupportedOperator as error:
+        raise _refused(step, str(error)) from None
+    every = slice(0, len(_weight(writer, step, "weight")))
+    name = writer.name(step.name)
+    writer.nodes[name] = _neurons(writer, found, step.operator, step.attributes, every.stop)
+    made = _Population(name, every.stop)
+    _reads(writer, step, made, every)
+    writer.spikes[step.outputs["spikes"]] = (made,)
+    writer.told |= dict.fromkeys(step.outputs.values(), made)
+
+
+def _population(writer: _Writer, step: Step) -> None:
+    """A node for each stage, what they read from elsewhere, and what from each other."""
+    _require_known(writer, step)
+    made: list[_Population] = []
+    stages = nir_recurrent.stages(writer.network, step)
+    for at, stage in enumerate(stages):
+        name = writer.name(step.name if len(stages) == 1 else f"{step.name}.{at}")
+        try:
+            node = nir_recurrent.neurons(writer.network, step, stage, dt=writer.dt)
+        except UnsupportedOperator as error:
+            raise _refused(step, str(error)) from None
+        writer.nodes[name] = node
+        made.append(_Population(name, stage.stop - stage.start))
+    links = list(nir_recurrent.links(writer.network, step))
+    reading = {link.reader for link in links}
+    for at, stage in enumerate(stages):
+        _reads(writer, step, made[at], stage, sparingly=at in reading)
+    for link in links:
+        source = made[link.source]
+        first = _delayed(writer, source, link.delay) if link.delay else source.node
+        _synapses(writer, first, made[link.reader].node, link.weight, None)
+    writer.spikes[step.outputs["spikes"]] = tuple(made)
+    if len(made) == 1:
+        writer.told |= dict.fromkeys(step.outputs.values(), made[0])
+
+
+def _delayed(writer: _Writer, source: _Population, steps: int) -> str:
+    """A node that passes on what a population fires, some steps later."""
+    name = writer.name(f"{source.node}_after_{steps}")
+    writer.nodes[name] = nir.Delay(np.full(source.size, steps * writer.dt))
+    writer.edges.append((source.node, name))
+    return name
+
+
+def _require_known(writer: _Writer, step: Step) -> None:
     for port, value in step.inputs.items():
         if port in CARRIED:
             raise _refused(step, f"it begins at a given {port}, and neurons of NIR at rest")
         if port != "spikes" and value not in writer.network.weights:
             raise _refused(step, f"its {port} is computed")
-    try:
-        found = nir_neurons.constants(step.operator, step.attributes, dt=writer.dt)
-    except UnsupportedOperator as error:
-        raise _refused(step, str(error)) from None
-    weight = _weight(writer, step, "weight")
-    name = writer.name(step.name)
-    writer.nodes[name] = _neurons(writer, found, step.operator, step.attributes, len(weight))
-    start = 0
+
+
+def _reads(
+    writer: _Writer, step: Step, made: _Population, rows: slice, *, sparingly: bool = False
+) -> None:
+    """What neurons read from elsewhere: a matrix of each population, and the bias with the first.
+
+    Args:
+        sparingly: leave out matrices without a weight.
+    """
+    weight, start = _weight(writer, step, "weight")[rows], 0
     for part in writer.spikes[step.inputs["spikes"]]:
         end = start + part.size
-        bias = _weight(writer, step, "bias") if "bias" in step.inputs and start == 0 else None
-        _synapses(writer, part.node, name, weight[:, start:end], bias)
+        biased = "bias" in step.inputs and start == 0
+        bias = _weight(writer, step, "bias")[rows] if biased else None
+        if weight[:, start:end].any() or bias is not None or not sparingly:
+            _synapses(writer, part.node, made.node, weight[:, start:end], bias)
         start = end
-    made = _Population(name, len(weight))
-    writer.spikes[step.outputs["spikes"]] = (made,)
-    writer.told |= dict.fromkeys(step.outputs.values(), made)
 
 
 def _weight(writer: _Writer, step: Step, port: str) -> F32:
