@@ -90,10 +90,17 @@ def check(network: Network) -> None:
     _check_names(network)
     _check_order(network)
     for name, kind in infer(network, 1).items():
-        if prod(size or 0 for size in kind.shape) > MAX_ELEMENTS:
+        if _elements(network, name, kind) > MAX_ELEMENTS:
             raise ValueError(
                 f"value {name!r} has shape {kind.shape}, over {MAX_ELEMENTS} elements per row"
             )
+
+
+def _elements(network: Network, name: str, kind: TensorType) -> int:
+    """Elements of a value as it may be written out; synapses between neurons never are."""
+    if any(step.inputs.get("recurrent") == name for step in network.steps):
+        return kind.nonzeros or 0
+    return prod(size or 0 for size in kind.shape)
 
 
 def _bound(step: Step, types: Mapping[str, TensorType]) -> dict[str, TensorType]:

@@ -154,7 +154,7 @@ def recurrent_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attr
     fraction = int(attributes["fraction"])  # type: ignore[arg-type]  # its kind
     neurons, wires = held.array(inputs["neurons"]), _wires(inputs["recurrent"], fraction)
     m = neurons.shape[1]
-    lags, words = (wires.starts.size - 1) // m, -(-m // 32)
+    lags, words = held.packed(inputs["recurrent"]).tensor.shape[0] // m, -(-m // 32)
     bias = _no_bias(m)
     if "bias" in inputs:
         bias = _synapses(inputs["bias"], fraction).codes.reshape(-1)

@@ -11,28 +11,63 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cpu_worker.simd import compiled
+from services.cpu_worker.simd.arithmetic import add, mul, splat
 from services.cpu_worker.simd.compiled import kernel, prange, shared
+from services.cpu_worker.simd.integers import load_words, numbers
+from services.cpu_worker.simd.lanes import Lanes
+from services.cpu_worker.simd.memory import load, prefetch, store
+from services.cpu_worker.simd.spikes import above, chosen, plus
 from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking.events import added, listed, packed
+from services.cpu_worker.spiking.events import added, listed
 from shared.spiking import layers
-from shared.tensors.dtypes import F32, I32, U32
+from shared.tensors.dtypes import F32, I32, U32, Array
 from shared.tensors.layouts import Tensor
+
+I64 = npt.NDArray[np.int64]
+WORD = Lanes(32)
+LINE = 64  # bytes of a line of cache
+MINUS, NOTHING = np.float32(-1), np.float32(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wires:
-    """Synapses between neurons: those of row r are `starts[r]` to `starts[r + 1]`."""
+    """Synapses between neurons, in bundles of one neuron and one lag.
 
-    starts: npt.NDArray[np.int64]  # (lags m + 1,)
-    targets: I32
-    codes: I32
+    Those of bundle b are `starts[b]` to `starts[b + 1]`, neuron j has the bundles `firsts[j]` to
+    `firsts[j + 1]`. A pair is a target in its lower half and a code in its upper: of 16 bits each
+    where they fit, else of 32.
+    """
+
+    firsts: I32  # (m + 1,)
+    lags: I32  # (bundles,)
+    starts: I64  # (bundles + 1,)
+    pairs: Array  # (synapses,) int32 or int64
 
     @classmethod
     def of(cls, recurrent: Tensor, fraction: int) -> "Wires":
         """Of CSR (lags m, m) float32."""
-        starts, targets, values = (recurrent.parts[p] for p in ("indptr", "indices", "values"))
-        codes = layers.codes(values.view(np.float32), fraction)
-        return cls(starts.astype(np.int64), targets.astype(np.int32), codes)
+        rows, m = recurrent.shape
+        indptr, targets, values = (recurrent.parts[p] for p in ("indptr", "indices", "values"))
+        begins = indptr.astype(np.int64)
+        neurons, lags = np.nonzero(np.diff(begins).reshape(rows // m, m).T)
+        own = lags * m + neurons
+        sizes = begins[own + 1] - begins[own]
+        ends = np.cumsum(sizes)
+        order = np.repeat(begins[own] - ends + sizes, sizes) + np.arange(sizes.sum())
+        codes = layers.codes(values.view(np.float32), fraction)[order]
+        return cls(
+            np.searchsorted(neurons, np.arange(m + 1)).astype(np.int32),
+            lags.astype(np.int32),
+            np.append(0, ends).astype(np.int64),
+            _pairs(targets[order], codes, m),
+        )
+
+
+def _pairs(targets: Array, codes: I32, neurons: int) -> Array:
+    """Targets and codes as one number each."""
+    narrow = neurons <= 2**16 and bool((np.abs(codes.astype(np.int64)) < 2**15).all())
+    kind, half = (np.int32, 16) if narrow else (np.int64, 32)
+    return np.asarray(codes.astype(kind) << half | targets.astype(kind))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +98,7 @@ def advance(
     sizes = (steps, width, run.bias.size, run.past.shape[1] + 1)
     flat = (run.words, run.codes, run.bias, run.v, run.i, run.past, run.fired)
     arrays = tuple(array.reshape(-1) for array in flat)
-    synapses = (wires.starts, wires.targets, wires.codes)
+    synapses = (wires.firsts, wires.lags, wires.starts, wires.pairs)
     neurons = (np.ascontiguousarray(run.neurons), unit, subtract)
     bounds = shares.even(n, min(threads, n))
     stages = np.array(ends, np.int64)
@@ -71,32 +106,79 @@ def advance(
 
 
 @kernel
-def _advanced(span: Any, total: Any, coming: Any, state: Any, neurons: Any, flags: Any) -> None:
-    """One step of a stage: what arrived becomes potentials and flags of spikes."""
+def _one(j: int, total: Any, coming: Any, state: Any, neurons: Any) -> bool:
+    """One step of a neuron: what arrived becomes a potential; whether it spikes."""
     potential, current = state
     constants, unit, subtract = neurons
     decay, leak, threshold, reset = constants[0], constants[1], constants[2], constants[3]
     synapse, couple, direct = constants[4], constants[5], constants[6]
-    for j in range(span[0], span[1]):
-        arrived = np.float32(np.int32(total[j] + coming[j])) * unit
-        driven = couple[j] * current[j] + direct[j] * arrived
-        current[j] = synapse[j] * current[j] + arrived
-        u = (leak[j] + decay[j] * (potential[j] - leak[j])) + driven
-        spike = u > threshold[j]
-        flags[j] = spike
-        potential[j] = ((u - threshold[j]) if subtract else reset[j]) if spike else u
+    arrived = np.float32(np.int32(total[j] + coming[j])) * unit
+    driven = couple[j] * current[j] + direct[j] * arrived
+    current[j] = synapse[j] * current[j] + arrived
+    u = (leak[j] + decay[j] * (potential[j] - leak[j])) + driven
+    spike = u > threshold[j]
+    potential[j] = ((u - threshold[j]) if subtract else reset[j]) if spike else u
+    return bool(spike)
+
+
+@kernel
+def _word(j: int, total: Any, coming: Any, state: Any, neurons: Any) -> Any:
+    """`_one` of 32 neurons from j on, a bit for each that spikes. What is above a threshold is what
+    differs from it by more than 0."""
+    potential, current = state
+    constants, unit, subtract = neurons
+    summed = plus(load_words(WORD, total, j), load_words(WORD, coming, j))
+    arrived = mul(numbers(summed), splat(WORD, unit))
+    before, leak = load(WORD, current, j), load(WORD, constants[1], j)
+    passed = mul(load(WORD, constants[5], j), before)
+    driven = add(passed, mul(load(WORD, constants[6], j), arrived))
+    store(current, j, add(mul(load(WORD, constants[4], j), before), arrived))
+    apart = add(load(WORD, potential, j), mul(leak, splat(WORD, MINUS)))
+    u = add(add(leak, mul(load(WORD, constants[0], j), apart)), driven)
+    margin = add(u, mul(load(WORD, constants[2], j), splat(WORD, MINUS)))
+    after = load(WORD, constants[3], j)
+    if subtract:
+        after = margin
+    store(potential, j, chosen(margin, NOTHING, after, u))
+    return above(margin, NOTHING, 0)
+
+
+@kernel
+def _advanced(span: Any, total: Any, coming: Any, state: Any, neurons: Any, spikes: Any) -> None:
+    """One step of a stage; bits of spikes are set in words from a given one on."""
+    (j, end), (fired, begin) = span, spikes
+    while j < end:
+        if j % 32 == 0 and j + 32 <= end:
+            fired[begin + j // 32] = _word(j, total, coming, state, neurons)
+            j += 32
+        else:
+            if _one(j, total, coming, state, neurons):
+                fired[begin + j // 32] |= np.uint32(1) << np.uint32(j % 32)
+            j += 1
+
+
+@kernel
+def _brought(neuron: int, synapses: Any) -> None:
+    """Have the synapses of a neuron brought from memory before its spike is sent."""
+    firsts, _, starts, pairs = synapses
+    at, end = starts[firsts[neuron]], starts[firsts[neuron + 1]]
+    while at < end:
+        prefetch(pairs, at)
+        at += LINE // pairs.itemsize
 
 
 @kernel
 def _sent(neuron: int, step: int, first: int, ring: Any, synapses: Any) -> None:
     """Add what a spike sends to the sums of the steps in which it arrives, `first` steps later at
     the earliest."""
-    starts, targets, codes = synapses
-    lags, m = ring.shape
-    for lag in range(first, lags):
-        row, coming = lag * m + neuron, ring[(step + lag) % lags]
-        for at in range(starts[row], starts[row + 1]):
-            coming[targets[at]] += codes[at]
+    firsts, lags, starts, pairs = synapses
+    half = 4 * pairs.itemsize  # bits of a number of a pair
+    place = (1 << half) - 1
+    for bundle in range(firsts[neuron], firsts[neuron + 1]):
+        if lags[bundle] >= first:
+            coming = ring[(step + lags[bundle]) % len(ring)]
+            for at in range(starts[bundle], starts[bundle + 1]):
+                coming[np.uintp(pairs[at] & place)] += pairs[at] >> half
 
 
 @kernel
@@ -120,8 +202,8 @@ def population(
     Args:
         span: first row, and the row after the last one.
         sizes: (steps, words of a step's inputs, neurons m, lags).
-        arrays: (words, codes, bias, v, i, past, fired), flat; see `Run`.
-        synapses: (starts, targets, codes), see `Wires`.
+        arrays: (words, codes, bias, v, i, past, fired), flat; see `Run`; fired is zero.
+        synapses: (firsts, lags, starts, pairs), see `Wires`.
         neurons: (constants (7, m) float32, potential per unit of a code, whether resets subtract).
         stages: (stages,) int64, neurons where they end.
     """
@@ -130,8 +212,6 @@ def population(
     made = (m + 31) // 32
     active, fires = np.empty(32 * width, np.int64), np.empty(32 * made, np.int64)
     total, ring = np.empty(m, np.int32), np.empty((lags, m), np.int32)
-    eights = np.zeros(4 * made, np.uint64)
-    flags = eights.view(np.uint8)
     for row in range(span[0], span[1]):
         state = (v[row * m : row * m + m], i[row * m : row * m + m])
         _remembered(past, row * (lags - 1) * made, ring, fires, synapses)
@@ -139,15 +219,16 @@ def population(
             total[:] = bias
             size = listed(words, (row * steps + step) * width, width, active)
             added(codes, active, size, total)
-            eights[:] = 0
             coming, begin, first = ring[step % lags], (row * steps + step) * made, 0
             for end in stages:
-                _advanced((first, end), total, coming, state, neurons, flags)
+                _advanced((first, end), total, coming, state, neurons, (fired, begin))
                 word = first // 32
                 count = (end + 31) // 32 - word
-                packed(eights[4 * word :], fired, begin + word, count)
-                for at in range(listed(fired, begin + word, count, fires)):
+                size = listed(fired, begin + word, count, fires)
+                for at in range(size):
                     neuron = fires[at] + 32 * word
+                    if at + 1 < size:
+                        _brought(fires[at + 1] + 32 * word, synapses)
                     if first <= neuron < end:
                         _sent(neuron, step, 0, ring, synapses)
                 first = end
