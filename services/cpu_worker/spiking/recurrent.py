@@ -67,7 +67,8 @@ def _pairs(targets: Array, codes: I32, neurons: int) -> Array:
     """Targets and codes as one number each."""
     narrow = neurons <= 2**16 and bool((np.abs(codes.astype(np.int64)) < 2**15).all())
     kind, half = (np.int32, 16) if narrow else (np.int64, 32)
-    return np.asarray(codes.astype(kind) << half | targets.astype(kind))
+    made: Array = np.left_shift(codes.astype(kind), half) | targets.astype(kind)
+    return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
