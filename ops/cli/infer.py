@@ -83,20 +83,7 @@ def _activity(record: "JobFinished") -> "RenderableType":
     from ops.cli import records
 
     layers = record.report.get("layers")
-    if not isinstance(layers, dict):
-        return records.table(record)
-    shown = columns("layer", "neurons", "spikes", "silence", "operations", "of dense", "estimate")
-    for layer, one in layers.items():
-        shown.add_row(
-            layer,
-            f"{one['neurons']:,}",
-            f"{one['spikes']:,}",
-            f"{one['silence']:.1%}",
-            f"{one['operations']:,}",
-            f"{one['operations'] / max(one['dense'], 1):.1%}",
-            f"{one['joules'] * 1e9:.3g} nJ",
-        )
-    return shown
+    return records.activity(layers) if isinstance(layers, dict) else records.table(record)
 
 
 async def _infer(

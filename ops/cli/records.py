@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ops.cli.failures import DEADLINE, FAILED
-from ops.cli.session import Session
+from ops.cli.session import Session, columns
 from shared.contracts.v1.jobs import JobFinished, Status
 from shared.tensors.layouts import Layout, Tensor
 
@@ -62,6 +62,22 @@ def table(record: JobFinished, tensors: Mapping[str, Tensor] | None = None) -> "
     for name, text in rows.items():
         if text:
             shown.add_row(name, text)
+    return shown
+
+
+def activity(layers: Mapping[str, Mapping[str, float]]) -> "Table":
+    """What every layer of neurons did, as a job reported it; see network.activity."""
+    shown = columns("layer", "neurons", "spikes", "silence", "operations", "of dense", "estimate")
+    for layer, one in layers.items():
+        shown.add_row(
+            layer,
+            f"{one['neurons']:,}",
+            f"{one['spikes']:,}",
+            f"{one['silence']:.1%}",
+            f"{one['operations']:,}",
+            f"{one['operations'] / max(one['dense'], 1):.1%}",
+            f"{one['joules'] * 1e9:.3g} nJ",
+        )
     return shown
 
 

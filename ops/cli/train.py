@@ -73,6 +73,18 @@ Steep = Annotated[float, typer.Option(help="Of the surrogate.")]
 Truncate = Annotated[
     int, typer.Option(min=0, help="Steps that slopes go back through time; 0: all.")
 ]
+Spiking = Annotated[
+    float | None,
+    typer.Option(
+        "--activity",
+        help="Share of a layer's neurons and steps that may spike at no cost; what exceeds it is "
+        "squared, weighed and added to the loss.",
+    ),
+]
+Dear = Annotated[
+    float | None, typer.Option("--activity-weight", help="Of that cost; without it 100.")
+]
+Last = Annotated[bool, typer.Option(help="The last neurons, whose spikes are the answer, pay too.")]
 Fresh = Annotated[bool, typer.Option(help="Start from new random weights.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the order of rows and of all that is random.")]
 Class = Annotated[str, typer.Option("--class", help="Class of workers that compute.")]
@@ -97,6 +109,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     surrogate: Slope = None,
     steep: Steep = 4.0,
     truncate: Truncate = 0,
+    activity: Spiking = None,
+    activity_weight: Dear = None,
+    activity_outputs: Last = False,
     fresh: Fresh = False,
     seed: Seed = 0,
     worker_class: Class = "cpu",
@@ -120,6 +135,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             "sparse": _sparse(sparse, sparsity, every),
             "rounding": _rounding(bits, group, activations=activations),
             "slope": _slope(surrogate, steep, truncate),
+            "activity": _activity(activity, activity_weight, outputs=activity_outputs),
             "fresh": fresh,
             "seed": seed,
             "worker_class": worker_class or None,
@@ -152,8 +168,18 @@ def _slope(surrogate: Surrogate | None, steep: float, truncate: int) -> dict[str
     return {"surrogate": shape.value, "steep": steep, "truncate": truncate}
 
 
+def _activity(
+    target: float | None, weight: float | None, *, outputs: bool
+) -> dict[str, object] | None:
+    """What is given of it; the contract knows the rest."""
+    given: dict[str, object] = {"target": target, "weight": weight, "outputs": outputs or None}
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
 def _screen(record: "JobFinished") -> "RenderableType":
-    """What came out, beside what the model came with where that was measured."""
+    """What came out, beside what the model came with where that was measured, and its spikes."""
+    from rich.console import Group
+
     from ops.cli import records
 
     report = record.report
@@ -169,4 +195,8 @@ def _screen(record: "JobFinished") -> "RenderableType":
         f"{after:.2%}" if isinstance(after, float) else "not measured",
         f"{before:.2%}" if isinstance(before, float) else "",
     )
-    return shown
+    spikes = report.get("activity")
+    if not isinstance(spikes, dict):
+        return shown
+    rows = f"\nspikes in {spikes['rows']:,} rows learned from:"
+    return Group(shown, rows, records.activity(spikes["layers"]))

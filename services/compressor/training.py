@@ -159,6 +159,8 @@ def _report(
         "resumed_at": record.report["resumed_at"],
         "loss": record.report["loss"],
     }
+    if "activity" in record.report:
+        found["activity"] = record.report["activity"]
     if measured:
         before, after = (one.quality for one in measured)
         found["baseline_accuracy"] = before.correct / before.rows

@@ -7,6 +7,7 @@ on. So a job that is asked for again is answered from the last checkpoint, too.
 
 import hashlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import asdict
 from time import perf_counter
 
 import anyio.to_thread
@@ -24,19 +25,28 @@ from shared.contracts.errors import (
 )
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, TrainBody
-from shared.network import artifact
+from shared.network import activity, artifact
 from shared.network.graph import Network
 from shared.network.training import backward, loop, state
 from shared.network.training.loop import Rows
-from shared.network.training.plan import Adam, RoundingPlan, Sgd, SlopePlan, SparsePlan, TrainPlan
+from shared.network.training.plan import (
+    ActivityPlan,
+    Adam,
+    RoundingPlan,
+    Sgd,
+    SlopePlan,
+    SparsePlan,
+    TrainPlan,
+)
 from shared.network.training.state import TrainState
 from shared.operators.spec import Backend
 from shared.tensors import container
 from shared.tensors.dtypes import Dtype
-from shared.tensors.layouts import Layout, Tensor
+from shared.tensors.layouts import Layout, Tensor, dense
 
 SLICE = 0.05  # [s] of steps before others may use the device
 LEG = 5.0  # [s] of steps between checkpoints
+SHOWN = 256  # rows learned from, in which a trained network's spikes are counted
 EDITION = "2"  # of the arithmetic; another one takes up no checkpoint
 X, LABELS = "train_x", "train_labels"
 log = structlog.get_logger()
@@ -56,7 +66,8 @@ class Trainer:
         """Train until the last epoch; the report names the artifact, which expires unless kept.
 
         Raises:
-            InvalidMessage: the body names no artifact, or its plan makes no sense.
+            InvalidMessage: the body names no artifact, or its plan makes no sense, or none for the
+                network.
             InvalidTensor: the rows do not fit the network.
             TrainingDiverged: the loss is not finite any more.
             BlobMissing, InvalidNetwork.
@@ -81,9 +92,10 @@ class Trainer:
             now = await self._device.drive(leg, _teller(progress, total))
             await self._keep(key, now)
         made = await anyio.to_thread.run_sync(loop.result, now, settings)
+        spikes = await self._device.call(lambda: _activity(self._device.backend, made, rows))
         packed = await anyio.to_thread.run_sync(artifact.pack, made)
         stored = await self._bus.put_blob(packed)
-        return Outcome(report=_report(stored, now, made, begun))
+        return Outcome(report=_report(stored, now, made, begun) | spikes)
 
     async def _resumed(self, key: str, settings: TrainPlan, rows: int) -> TrainState | None:
         """The last checkpoint; None when there is none that can be read."""
@@ -140,6 +152,7 @@ def plan(body: TrainBody) -> TrainPlan:
         sparse = SparsePlan(**body.sparse.model_dump()) if body.sparse else None
         rounding = RoundingPlan(**body.rounding.model_dump()) if body.rounding else None
         slope = SlopePlan(**body.slope.model_dump()) if body.slope else None
+        held_back = ActivityPlan(**body.activity.model_dump()) if body.activity else None
         return TrainPlan(
             loss=body.loss,
             optimiser=optimiser,
@@ -151,13 +164,18 @@ def plan(body: TrainBody) -> TrainPlan:
             sparse=sparse,
             rounding=rounding,
             slope=slope,
+            activity=held_back,
         )
     except ValueError as error:
         raise InvalidMessage(f"body: {error}") from None
 
 
 def _started(data: bytes, settings: TrainPlan, body: TrainBody) -> TrainState:
-    return loop.start(artifact.unpack(data), settings, fresh=body.fresh)
+    network = artifact.unpack(data)
+    try:
+        return loop.start(network, settings, fresh=body.fresh)
+    except ValueError as error:
+        raise InvalidMessage(f"body: {error}") from None
 
 
 def _require_rows(network: Network, settings: TrainPlan, rows: Rows) -> None:
@@ -200,6 +218,17 @@ def _key(body: TrainBody, tensors: Mapping[str, Tensor]) -> str:
     packed = container.pack({name: tensors[name] for name in (X, LABELS)})
     whole = "\n".join((EDITION, asked, container.digest(packed)))
     return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _activity(backend: Backend, made: Network, rows: Rows) -> dict[str, object]:
+    """What layers of neurons do for some of the rows, see network.activity; nothing without any."""
+    if not any(step.operator in activity.LAYERS for step in made.steps):
+        return {}
+    (port,) = made.inputs
+    x = rows.x[:SHOWN]
+    found = activity.of(made, {port: dense(x)}, backward.on(backend))
+    layers = {name: asdict(one) for name, one in found.items()}
+    return {"activity": {"rows": len(x), "layers": layers}}
 
 
 def _report(stored: BlobRef, now: TrainState, made: Network, begun: int) -> dict[str, object]:

@@ -54,6 +54,8 @@ def test_every_command_explains_itself_and_takes_json(
         ["status", "--address", "gateway:99999"],
         ["status", "--address", "http://127.0.0.1:8001"],
         ["submit", "--operator", "relu", "--within", "-1"],
+        ["train", "digits", "--data", "rows.npz", "--activity", "1.5"],
+        ["train", "digits", "--data", "rows.npz", "--activity-weight", "0"],
     ],
     ids=" ".join,
 )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from shared.network.graph import Network, Step
+from shared.network.training.loop import Rows
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
 
@@ -42,3 +43,13 @@ def spiking() -> Network:
 
 def trains(rows: int, steps: int) -> F32:
     return (np.random.default_rng(rows).random((rows, steps, INPUTS)) < 0.3).astype(np.float32)
+
+
+def labelled(rows: int) -> Rows:
+    """Trains whose label says which part of the inputs is the busiest."""
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, OUTPUTS, rows)
+    rate = np.full((rows, 1, INPUTS), 0.08)
+    for row, label in enumerate(labels):
+        rate[row, 0, label * 3 : label * 3 + 3] = 0.5
+    return Rows((rng.random((rows, STEPS, INPUTS)) < rate).astype(np.float32), labels)

@@ -13,8 +13,8 @@ from shared.network.training.plan import SlopePlan, TrainPlan
 from shared.operators.reference import ReferenceBackend
 from shared.spiking.layers import SURROGATES, Slope, Surrogate
 from shared.tensors.layouts import dense
-from tests.network import learning, networks
-from tests.network.streams import INPUTS, OUTPUTS, STEPS, spiking
+from tests.network import learning, networks, streams
+from tests.network.streams import spiking
 
 COUNT = 240
 PLAN = TrainPlan(rate=0.02, epochs=6, batch=24)
@@ -22,13 +22,7 @@ PLAN = TrainPlan(rate=0.02, epochs=6, batch=24)
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    """Trains whose label says which part of the inputs is the busiest."""
-    rng = np.random.default_rng(6)
-    labels = rng.integers(0, OUTPUTS, COUNT)
-    rate = np.full((COUNT, 1, INPUTS), 0.08)
-    for row, label in enumerate(labels):
-        rate[row, 0, label * 3 : label * 3 + 3] = 0.5
-    return Rows((rng.random((COUNT, STEPS, INPUTS)) < rate).astype(np.float32), labels)
+    return streams.labelled(COUNT)
 
 
 def scored() -> Network:

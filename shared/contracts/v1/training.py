@@ -40,6 +40,14 @@ class Surrogate(Value):
     truncate: int = Field(default=0, ge=0)  # steps; 0: to the beginning of every call
 
 
+class Activity(Value):
+    """What spikes cost: `weight` times the square of what a layer's rate exceeds the target by."""
+
+    weight: float = Field(default=100.0, gt=0.0)
+    target: float = Field(default=0.0, ge=0.0, lt=1.0)  # share of neurons and steps that spike
+    outputs: bool = False  # the last neurons, whose spikes are the answer, pay too
+
+
 class Training(Value):
     """An optimiser and its settings; the order of the rows follows from the seed."""
 
@@ -55,3 +63,4 @@ class Training(Value):
     sparse: SparseTraining | None = None
     rounding: Rounding | None = None
     slope: Surrogate | None = None  # of spikes; None: what the network says
+    activity: Activity | None = None  # what spikes cost, added to the loss; None: nothing

@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from shared.network import shapes
 from shared.network.graph import Network, Step
-from shared.network.training import backward, losses, optimisers, regrow, rounding, scoring
+from shared.network.training import (
+    backward,
+    losses,
+    optimisers,
+    regrow,
+    restraint,
+    rounding,
+    scoring,
+)
 from shared.network.training.plan import TrainPlan
 from shared.network.training.state import TrainState
 from shared.operators.spec import Run
@@ -63,7 +71,8 @@ def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainSta
             bias). A sparse weight keeps its pattern.
 
     Raises:
-        ValueError: nothing to train or to round, more than one input, or a slope without spikes.
+        ValueError: nothing to train or to round, more than one input, or a slope or a cost of
+            spikes without spikes.
     """
     if len(network.inputs) != 1:
         raise ValueError(f"training takes one input, not {sorted(network.inputs)}")
@@ -76,6 +85,7 @@ def start(network: Network, plan: TrainPlan, *, fresh: bool = False) -> TrainSta
     if not names:
         raise ValueError("nothing to train: no product has float32 weights of its own")
     rounding.require(begun, plan)
+    restraint.require(begun, plan.activity)
     slots = {name: optimisers.empty(plan.optimiser, _array(begun, name)) for name in names}
     return TrainState(begun, slots)
 
@@ -137,7 +147,8 @@ def advance(state: TrainState, plan: TrainPlan, rows: Rows, run: Run) -> TrainSt
     state = rounding.begin(state, plan, total)
     network = rounding.rounded(state, plan)
     with np.errstate(all="ignore"):
-        found = scoring.forward(network, rows.x[taken], rows.y[taken], plan.loss, run)
+        scored = scoring.forward(network, rows.x[taken], rows.y[taken], plan.loss, run)
+        found = restraint.added(scored, plan.activity)
         if not np.isfinite(found.loss):
             raise Diverged(
                 f"the loss is {found.loss} at step {state.step}; a smaller rate than {plan.rate} "

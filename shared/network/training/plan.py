@@ -1,7 +1,7 @@
 """How to train: frozen values that name every choice."""
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, pi
 from typing import Literal
 
 from shared.quantization import scheme
@@ -80,6 +80,20 @@ class RoundingPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityPlan:
+    """What spikes cost in training, see `restraint`."""
+
+    weight: float = 100.0  # of the square of what a layer's rate exceeds the target by
+    target: float = 0.0  # share of a layer's neurons and steps that may spike at no cost
+    outputs: bool = False  # the last neurons, whose spikes are the answer, pay too
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight is positive and finite, got {self.weight}")
+        _share("target", self.target, below=True)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainPlan:
     """Everything that a training run depends on, but for the network and the rows."""
 
@@ -93,6 +107,7 @@ class TrainPlan:
     sparse: SparsePlan | None = None
     rounding: RoundingPlan | None = None
     slope: SlopePlan | None = None  # of spikes; None: what their layers say
+    activity: ActivityPlan | None = None  # what spikes cost; None: nothing
 
     def __post_init__(self) -> None:
         if not self.rate > 0:
