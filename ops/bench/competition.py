@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 
 from ops.bench import faithful_table, figures, machine
-from ops.bench.spiking_digits import shown
+from ops.bench.figures import shown
 from ops.demo import digits
 from ops.demo.digits import Digits
 from ops.report import pictures

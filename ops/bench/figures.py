@@ -46,6 +46,11 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "| --- |" + " ---: |" * (len(rows[0]) - 1), *lines[1:]])
 
 
+def shown(told: tuple[float, float]) -> str:
+    """A mean and half its interval."""
+    return f"{told[0]:.2f} ± {told[1]:.2f}"
+
+
 def footer(found: Mapping[str, object]) -> str:
     """Machine, versions, commit, date and how many samples count."""
     machine, sides = found["machine"], found["sides"]

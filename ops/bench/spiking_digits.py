@@ -1,8 +1,8 @@
 """What spiking networks reach on digits over ten seeds: trained by surrogate slopes, and converted.
 
 ``python -m ops.bench.spiking_digits`` trains classifiers of scikit-learn's digits on the CPU
-backend and writes results/spiking-digits.json and the page made from it. Nothing here is chosen by
-its result: one setting for all seeds.
+backend and writes results/spiking-digits.json, the page made from it and its picture. One setting
+for all seeds.
 """
 
 import json
@@ -10,31 +10,31 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import threadpoolctl
 
-from ops.bench import digits_networks, faithful_table, figures, machine
+from ops.bench import (
+    digits_networks,
+    faithful_table,
+    figures,
+    machine,
+    quiet_digits,
+    spiking_classifiers,
+)
+from ops.bench.figures import shown
 from ops.demo import digits
-from ops.demo.digits import Digits
 from services.cpu_worker import engine
 from services.cpu_worker.backend import CpuBackend
 from shared.chassis import compute
 from shared.chassis.settings import CpuSettings
 from shared.network import conversion, observing
-from shared.network.graph import Network, Step
 from shared.network.training import backward
 from shared.network.training.plan import TrainPlan
-from shared.operators import spike_trains
-from shared.operators.spec import Run
-from shared.spiking.layers import NEVER
-from shared.tensors.dtypes import Dtype
-from shared.tensors.layouts import Layout, TensorType, dense
 
 RESULTS = Path(__file__).parent / "results" / "spiking-digits.json"
 PAGE = Path(__file__).parents[1] / "docs" / "spiking-digits.md"
 SEEDS = range(10)
-SIZES, HIDDEN = (64, 256, 256, 10), 128
-STEPS, DECAY, EPOCHS = 25, 0.9, 25  # of the one that is trained with spikes
+SIZES = (64, 256, 256, 10)
+EPOCHS = 25  # of the one that is trained with spikes
 CURVE = (4, 8, 16, 32, 64, 128)
 SHARE = 0.999
 HEAD = (
@@ -58,18 +58,17 @@ def main() -> None:
         seeds[str(seed)] = of_seed(seed, backend)
         sys.stdout.write(f"{seed} {seeds[str(seed)]}\n")
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    quiet_digits.draw(seeds)
     PAGE.write_text(page(found))
 
 
 def of_seed(seed: int, backend: CpuBackend) -> dict[str, float]:
-    """Accuracies, and shares of neurons and steps without a spike."""
+    """Accuracies, shares of neurons and steps without a spike, and synaptic operations."""
     data, run = digits.load(seed=seed), backward.on(backend)
     plan = TrainPlan(rate=3e-3, epochs=EPOCHS, batch=64, seed=seed)
-    spiking = digits_networks.trained(classifier(), plan, data, run)
-    found = {
-        "trained": digits_networks.accuracy(spiking, data, backend),
-        **{f"trained {name}": share for name, share in silence(spiking, data, run).items()},
-    }
+    classifier = spiking_classifiers.of_pixels()
+    found = quiet_digits.measured("trained", classifier, plan, data, backend)
+    found |= quiet_digits.of_seed(seed, data, backend)
     plan = TrainPlan(rate=2e-3, epochs=40, batch=64, seed=seed)
     plain = digits_networks.trained(digits_networks.mlp(*SIZES), plan, data, run)
     seen = observing.observe(plain, data.x, run)
@@ -78,47 +77,9 @@ def of_seed(seed: int, backend: CpuBackend) -> dict[str, float]:
         made = conversion.converted(plain, seen, steps=steps, share=SHARE)
         found[f"converted {steps}"] = digits_networks.accuracy(made, data, backend)
         if steps == CURVE[-2]:
-            silent = silence(made, data, run)
+            silent = spiking_classifiers.silence(made, data, run)
             found |= {f"converted {name}": share for name, share in silent.items()}
     return found
-
-
-def classifier() -> Network:
-    """64-128-10: encode, a layer that spikes, one that integrates, its mean over the steps."""
-    weights = {
-        "w0": dense(np.zeros((HIDDEN, SIZES[0]), np.float32)),
-        "b0": dense(np.zeros(HIDDEN, np.float32)),
-        "w1": dense(np.zeros((SIZES[-1], HIDDEN), np.float32)),
-        "b1": dense(np.zeros(SIZES[-1], np.float32)),
-        "share": dense(np.array(10 / STEPS, np.float32)),
-    }
-    hidden = {"spikes": "s0", "weight": "w0", "bias": "b0"}
-    last = {"spikes": "s1", "weight": "w1", "bias": "b1"}
-    never = {"decay": 1.0, "threshold": NEVER}
-    steps = (
-        Step("encode", "rate_encode", {"x": "x"}, {"spikes": "s0"}, {"steps": STEPS}),
-        Step("hidden", "lif_layer", hidden, {"spikes": "s1", "v_next": "v1"}, {"decay": DECAY}),
-        Step("last", "lif_layer", last, {"spikes": "s2", "v_next": "v2"}, never),
-        Step("scores", "mul", {"a": "v2", "b": "share"}, {"y": "y"}),
-    )
-    kind = TensorType(Layout.DENSE, Dtype.F32, (None, SIZES[0]))
-    return Network({"x": kind}, ("y",), steps, weights)
-
-
-def silence(network: Network, data: Digits, run: Run) -> dict[str, float]:
-    """Share of neurons and steps without a spike: of inputs, and of layers that spike."""
-    values = backward.forward(network, {"x": dense(data.held_x)}, run).values
-    trains = {
-        step.name: spike_trains.split(values[step.outputs["spikes"]])
-        for step in network.steps
-        if "spikes" in step.outputs and step.attributes.get("threshold") != NEVER
-    }
-    inputs = trains.pop("encode")
-    spikes = sum(int(one.sum()) for one in trains.values())
-    return {
-        "silence of inputs": 1 - float(inputs.mean()),
-        "silence of layers": 1 - spikes / sum(one.size for one in trains.values()),
-    }
 
 
 def page(found: Mapping[str, object]) -> str:
@@ -141,16 +102,12 @@ def page(found: Mapping[str, object]) -> str:
         quiet.append([_called(f"{name} {CURVE[-2]}" if name == "converted" else name), *cells])
     return (
         f"{HEAD}\n\nMeans over {len(seeds)} seeds with 95 % intervals; differences within a seed:"
-        f"\n\n{figures.markdown(rows)}\n\n{figures.markdown(quiet)}\n\n{about['cpu']}, "
+        f"\n\n{figures.markdown(rows)}\n\n{figures.markdown(quiet)}\n\n"
+        f"{quiet_digits.section(seeds)}\n\n{about['cpu']}, "
         f"{about['cores']} cores, commit {about['commit']}, {str(about['date'])[:10]}. Every seed: "
         "[ops/bench/results/spiking-digits.json](../../ops/bench/results/spiking-digits.json). A "
         "test compares this page with them.\n"
     )
-
-
-def shown(told: tuple[float, float]) -> str:
-    """A mean and half its interval."""
-    return f"{told[0]:.2f} ± {told[1]:.2f}"
 
 
 def _called(name: str) -> str:

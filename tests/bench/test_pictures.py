@@ -6,13 +6,14 @@ from types import ModuleType
 
 import pytest
 
-from ops.bench import competition, neurons, plasticity, spiking_paths
+from ops.bench import competition, neurons, plasticity, quiet_digits, spiking_paths
 
 DRAWN = (neurons, plasticity)
 COMMITTED = [
     *(module.FOLDER / name for module in DRAWN for name in module.drawn()),
     competition.PICTURE,
     spiking_paths.PICTURE,
+    quiet_digits.PICTURE,
 ]
 MOST = 100_000  # bytes of a picture
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ops.bench import faithful_table, spiking_digits
+from ops.bench import faithful_table, quiet_digits, spiking_digits
 from ops.bench.spiking_digits import PAGE, RESULTS
 
 
@@ -38,3 +38,18 @@ def test_a_converted_network_stays_within_a_point_of_where_it_came_from(
     middle, half = faithful_table.difference(found["seeds"], f"converted {steps}", "relu")
 
     assert middle - half >= -1.0
+
+
+@pytest.mark.parametrize("code", quiet_digits.CODES)
+def test_few_spikes_are_right_on_96_of_100_and_leave_95_of_100_places_silent(
+    found: dict[str, dict],  # type: ignore[type-arg]
+    code: str,
+) -> None:
+    name = quiet_digits.key(code, 0.02)
+    names = [name, *(f"{name} silence of {of}" for of in quiet_digits.OF)]
+
+    told = [faithful_table.interval(faithful_table.points(found["seeds"], one)) for one in names]
+
+    least = [middle - half for middle, half in told]
+    assert least[0] >= 96.0
+    assert min(least[1:]) >= 95.0
