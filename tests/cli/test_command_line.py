@@ -14,6 +14,7 @@ import pytest
 from ops.cli import bodies, failures
 from ops.cli.main import COMMANDS, GROUPS, run
 from ops.cli.submit import _attribute
+from ops.cli.train import _activity
 from shared.contracts import errors
 from shared.contracts.errors import InvalidUsage, Kind, SuiteError
 
@@ -261,3 +262,21 @@ def test_doctor_without_a_linker_names_the_package_and_goes_on(tmp_path: Path) -
     assert "CPU workers serve alone" in checks["OpenCL"]["seen"]
     assert checks["stack"]["verdict"] == "warn"
     assert "spmm_csr" in checks["operators"]["seen"]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ((None, None, False), None),
+        ((0.02, None, False), {"target": 0.02}),
+        ((0.0, 50.0, False), {"target": 0.0, "weight": 50.0}),
+        ((None, 50.0, True), {"weight": 50.0, "outputs": True}),
+    ],
+)
+def test_a_cost_of_spikes_is_asked_for_by_any_of_its_options(
+    given: tuple[float | None, float | None, bool], asked: dict[str, object] | None
+) -> None:
+    target, weight, outputs = given
+
+    assert _activity(target, weight, outputs=outputs) == asked
+    bodies.checked({"kind": "train", "model": "spiky", "activity": asked})
