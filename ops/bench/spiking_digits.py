@@ -41,8 +41,8 @@ HEAD = (
     "`python -m ops.bench.spiking_digits`: scikit-learn's digits, 1,437 scans to learn from, 360 "
     "held out, split anew for each of ten seeds. Trained: 64-128-10, leaky neurons, 25 steps, "
     "pixels as evenly spaced spikes, the last layer integrates; Adam with surrogate slopes (fast "
-    "sigmoid), 40 epochs, weight decay 0.1. Converted: 64-256-256-10 with relu, its activations over their 99.9th "
-    "percentile as rates, reset by subtraction."
+    "sigmoid), 40 epochs, weight decay 0.1. Converted: 64-256-256-10 with relu, its activations "
+    "over their 99.9th percentile as rates, reset by subtraction."
 )
 
 
