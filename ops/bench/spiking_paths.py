@@ -48,11 +48,12 @@ def of_rate(rate: float) -> dict[str, list[float]]:
     rng = np.random.default_rng(7)
     weight: F32 = (rng.standard_normal((OUTPUTS, INPUTS)) * 2 / np.sqrt(INPUTS)).astype(np.float32)
     synapses, bias = Synapses.of(weight, 16), np.zeros(OUTPUTS, np.int32)
-    words = packing.join_spikes((rng.random((ROWS, STEPS, INPUTS)) < rate).astype(np.uint8))
+    spikes = (rng.random((ROWS, STEPS, INPUTS)) < rate).astype(np.uint8)
+    words = packing.join_spikes(spikes).reshape(-1)
     ways: dict[str, Callable[[Run], None]] = {
         "events": lambda run: running.by_events(run, synapses, bias, THREADS),
-        "blas": lambda run: running.by_blas(run, synapses, bias, INPUTS, THREADS),
-        "chosen": lambda run: running.advance(run, synapses, bias, INPUTS, THREADS),
+        "blas": lambda run: running.by_blas(run, synapses, bias, THREADS),
+        "chosen": lambda run: running.advance(run, synapses, bias, THREADS),
     }
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
@@ -77,9 +78,9 @@ def _sample(way: Callable[[Run], None], words: U32) -> float | None:
 
 
 def _run(words: U32) -> Run:
-    v = np.zeros((ROWS, OUTPUTS), np.float32)
-    fired = np.zeros((ROWS, STEPS, OUTPUTS // 32), np.uint32)
-    return Run(Layer(0.9), words, v, np.zeros_like(v), fired)
+    fired = np.zeros(ROWS * STEPS * OUTPUTS // 32, np.uint32)
+    shape = (ROWS, STEPS, INPUTS, OUTPUTS)
+    return Run(Layer(0.9), shape, np.zeros(ROWS * OUTPUTS, np.float32), words=words, fired=fired)
 
 
 def draw(found: Mapping[str, object]) -> None:

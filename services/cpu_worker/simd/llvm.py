@@ -21,6 +21,7 @@ STORED = {
     types.int32: (INT32, 4, "i32"),
     types.int64: (INT64, 8, "i64"),
     types.uint16: (INT16, 2, "i16"),  # a column number, or the bits of a float16
+    types.int16: (INT16, 2, "i16"),  # a code
     types.int8: (INT8, 1, "i8"),
     types.uint8: (INT8, 1, "i8"),  # bytes that `integers` takes apart
 }

@@ -1,13 +1,40 @@
-"""Thresholds of whole vectors, and sums of int32; for use inside numba-compiled code alone."""
+"""Spikes of whole vectors, and the whole numbers that they are made of; for use inside
+numba-compiled code alone."""
 
 from typing import Any
 
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from services.cpu_worker.simd import llvm
-from services.cpu_worker.simd.lanes import VectorType, WordsType
+from services.cpu_worker.simd.lanes import LanesType, VectorType, WordsType
+
+PLACES = 24  # binary places of a share; see `spiking.rates`
+
+
+@intrinsic
+def load_codes(typing: Any, lanes: LanesType, codes: types.Array, at: types.Type) -> Any:
+    """Neighbouring int32, or int16 made int32, from element `at` on."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        element, size, _ = llvm.STORED[codes.dtype]
+        where = llvm.address(context, builder, (codes, given[1]), given[2])
+        held = builder.load(where, align=size, typ=llvm.vector(lanes.width, element))
+        return held if size == 4 else builder.sext(held, llvm.vector(lanes.width, llvm.INT32))
+
+    return WordsType(lanes.width)(lanes, codes, types.intp), build
+
+
+@intrinsic
+def store_codes(typing: Any, codes: types.Array, at: types.Type, held: WordsType) -> Any:
+    """Write all lanes to an array of int32, from element `at` on."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        where = llvm.address(context, builder, (codes, given[0]), given[1])
+        builder.store(given[2], llvm.pointing(builder, where, given[2].type), align=4)
+        return context.get_dummy_value()
+
+    return types.void(codes, types.intp, held), build
 
 
 @intrinsic
@@ -21,16 +48,34 @@ def plus(typing: Any, a: WordsType, b: WordsType) -> Any:
 
 
 @intrinsic
-def above(typing: Any, values: VectorType, threshold: types.Type, word: types.Type) -> Any:
-    """A bit per lane that is strictly above a float32: of the 32 lanes from 32 `word` on."""
+def counted(typing: Any, counts: WordsType, values: VectorType, threshold: types.Type) -> Any:
+    """One more in the lanes that are strictly above a float32."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        bits = ir.IntType(values.width)
-        whole = builder.bitcast(_higher(builder, given, values.width), bits)
-        places = builder.mul(builder.zext(builder.trunc(given[2], llvm.INT8), bits), bits(32))
-        return builder.trunc(builder.lshr(whole, places), llvm.INT32)
+        higher = _higher(builder, given[1], given[2])
+        return builder.add(given[0], builder.zext(higher, given[0].type))
 
-    return types.uint32(values, types.float32, types.intp), build
+    return counts(counts, values, types.float32), build
+
+
+@intrinsic
+def above(typing: Any, values: VectorType, threshold: types.Type) -> Any:
+    """A bit per lane, of 32, that is strictly above a float32."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.bitcast(_higher(builder, given[0], given[1]), llvm.INT32)
+
+    return types.uint32(values, types.float32), build
+
+
+@intrinsic
+def below(typing: Any, a: WordsType, b: WordsType) -> Any:
+    """A bit per lane, of 32, in which a < b."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.bitcast(builder.icmp_signed("<", given[0], given[1]), llvm.INT32)
+
+    return types.uint32(a, a), build
 
 
 @intrinsic
@@ -40,10 +85,38 @@ def chosen(
     """`yes` in the lanes that are strictly above a float32, `no` in the others."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.select(_higher(builder, given, values.width), given[2], given[3])
+        return builder.select(_higher(builder, given[0], given[1]), given[2], given[3])
 
     return values(values, types.float32, values, values), build
 
 
-def _higher(builder: Any, given: Any, width: int) -> Any:
-    return builder.fcmp_ordered(">", given[0], llvm.splat(builder, given[1], width))
+@intrinsic
+def clipped(typing: Any, values: VectorType) -> Any:
+    """Numbers from 0 to 1; others count as the nearer end, NaN as 0."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        kind = llvm.vector(values.width)
+        nothing, whole = llvm.zeros(kind), kind([1.0] * values.width)
+        positive = builder.select(
+            builder.fcmp_ordered(">", given[0], nothing), given[0], nothing
+        )
+        return builder.select(builder.fcmp_ordered("<", positive, whole), positive, whole)
+
+    return values(values), build
+
+
+@intrinsic
+def shares(typing: Any, values: VectorType) -> Any:
+    """Numbers from 0 to 1 times 2**24, rounded half to even."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        kind = llvm.vector(values.width)
+        scaled = builder.fmul(given[0], kind([float(1 << PLACES)] * values.width))
+        rounded = llvm.call(builder, f"llvm.rint.v{values.width}f32", kind, [scaled])
+        return builder.fptosi(rounded, llvm.vector(values.width, llvm.INT32))
+
+    return WordsType(values.width)(values), build
+
+
+def _higher(builder: Any, values: Any, threshold: Any) -> Any:
+    return builder.fcmp_ordered(">", values, llvm.splat(builder, threshold, values.type.count))

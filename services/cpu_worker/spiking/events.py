@@ -1,36 +1,41 @@
-"""Layers of neurons by compiled kernels whose work is proportional to spikes; see `spiking.layers`.
+"""Spikes as words of 32 bits: listed, counted, added up, and made by membranes.
 
-Spikes are words of 32 bits. A step first lists the inputs that spike, then adds their columns of
-codes, four at a time. Flags of a byte per neuron become bits eight at a time, by one product. Where
-most inputs spike BLAS is faster; `membranes` takes what it makes.
+Flags of a byte per neuron become bits eight at a time, by one product. `registers` holds layers
+whose work is proportional to spikes; where most inputs spike BLAS is faster, and `membranes` takes
+what it makes. See `spiking.layers` for the rules.
 """
 
 from typing import Any
 
 import numpy as np
 
+from services.cpu_worker.simd.bits import lowest, ones
 from services.cpu_worker.simd.compiled import kernel, prange, shared
 
-# The place of a single bit: it times this number has that bit's entry of the table on top.
-SEQUENCE = np.uint32(0x077CB531)
-TABLE = np.zeros(32, dtype=np.int64)
-TABLE[[(0x077CB531 << place & 0xFFFFFFFF) >> 27 for place in range(32)]] = np.arange(32)
 EIGHT = np.uint64(0x0102040810204080)  # moves the lowest bit of byte i to place 56 + i
-WHOLE = np.uint32(1 << 24)
-MASK = np.uint32((1 << 24) - 1)
 
 
 @kernel
 def listed(words: Any, first: int, count: int, found: Any) -> int:
-    """The numbers of the bits that are set in `count` words, and how many there are."""
+    """The numbers of the bits that are set in `count` words, and how many there are.
+
+    Two words are taken at a time, and two bits of them without asking whether there is a second.
+
+    Args:
+        found: room for 32 numbers per word.
+    """
     size = 0
-    for word in range(count):
-        left = words[first + word]
-        while left != 0:
-            low = left & (~left + np.uint32(1))
-            found[size] = 32 * word + TABLE[np.uint32(low * SEQUENCE) >> np.uint32(27)]
-            size += 1
-            left ^= low
+    for word in range(0, count, 2):
+        left = np.uint64(words[first + word])
+        if word + 1 < count:
+            left |= np.uint64(words[first + word + 1]) << np.uint64(32)
+        place, size = size, size + ones(left)
+        while place < size:
+            found[place] = 32 * word + lowest(left)
+            left &= left - np.uint64(1)
+            found[place + 1] = 32 * word + lowest(left)
+            left &= left - np.uint64(1)
+            place += 2
     return size
 
 
@@ -39,10 +44,7 @@ def set_bits(words: Any) -> int:
     """How many bits of all words are set."""
     total = 0
     for word in words:
-        held = word - ((word >> np.uint32(1)) & np.uint32(0x55555555))
-        held = (held & np.uint32(0x33333333)) + ((held >> np.uint32(2)) & np.uint32(0x33333333))
-        held = (held + (held >> np.uint32(4))) & np.uint32(0x0F0F0F0F)
-        total += int(np.uint32(held * np.uint32(0x01010101)) >> np.uint32(24))
+        total += ones(np.uint64(word))
     return total
 
 
@@ -77,9 +79,9 @@ def packed(flags: Any, words: Any, first: int, count: int) -> None:
 
 
 @kernel
-def _stepped(total: Any, unit: Any, potential: Any, current: Any, neuron: Any, flags: Any) -> None:
+def _stepped(total: Any, potential: Any, current: Any, neuron: Any, flags: Any) -> None:
     """One step of all membranes of a row: what arrived becomes potentials and flags of spikes."""
-    decay, leak, threshold, reset, subtract, filtered, synapse, couple, direct = neuron
+    unit, decay, leak, threshold, reset, subtract, filtered, synapse, couple, direct = neuron
     for j in range(total.size):
         driven = np.float32(total[j]) * unit
         if filtered:
@@ -93,45 +95,8 @@ def _stepped(total: Any, unit: Any, potential: Any, current: Any, neuron: Any, f
 
 
 @kernel
-def layer(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
-    """All steps of some rows, from the inputs that spike.
-
-    Args:
-        span: first row, and the row after the last one.
-        sizes: (steps, words of a step's inputs, outputs).
-        arrays: (words, codes, bias, v, i, fired): (n * steps * words,) uint32; (k * m,) and (m,)
-            int32; (n * m,) float32, first potentials and then the last, and currents, as many
-            where synapses filter; spikes as words, written.
-        unit: potential per unit of a code, float32.
-        neuron: (decay, leak, threshold, reset) float32, whether resets subtract, whether synapses
-            filter, and (synapse, couple, direct) float32.
-    """
-    steps, width, m = sizes
-    words, codes, bias, v, i, fired = arrays
-    made = (m + 31) // 32
-    active, total = np.empty(32 * width, np.int64), np.empty(m, np.int32)
-    eights = np.zeros(4 * made, np.uint64)
-    flags = eights.view(np.uint8)
-    for row in range(span[0], span[1]):
-        potential, current = v[row * m : row * m + m], i[row * m : row * m + m]
-        for step in range(steps):
-            total[:] = bias
-            size = listed(words, (row * steps + step) * width, width, active)
-            added(codes, active, size, total)
-            _stepped(total, unit, potential, current, neuron, flags)
-            packed(eights, fired, (row * steps + step) * made, made)
-
-
-@shared
-def layer_shared(bounds: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
-    """`layer` with one share of rows per turn."""
-    for share in prange(bounds.size - 1):
-        layer((bounds[share], bounds[share + 1]), sizes, arrays, unit, neuron)
-
-
-@kernel
-def membranes(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
-    """All steps of some rows, from what arrives; see `layer`.
+def membranes(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+    """All steps of some rows, from what arrives; see `registers.layer`.
 
     Args:
         sizes: (steps, outputs).
@@ -146,15 +111,15 @@ def membranes(span: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> Non
         potential, current = v[row * m : row * m + m], i[row * m : row * m + m]
         for step in range(steps):
             at = (row * steps + step) * m
-            _stepped(totals[at : at + m], unit, potential, current, neuron, flags)
+            _stepped(totals[at : at + m], potential, current, neuron, flags)
             packed(eights, fired, (row * steps + step) * made, made)
 
 
 @shared
-def membranes_shared(bounds: Any, sizes: Any, arrays: Any, unit: Any, neuron: Any) -> None:
+def membranes_shared(bounds: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
     """`membranes` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        membranes((bounds[share], bounds[share + 1]), sizes, arrays, unit, neuron)
+        membranes((bounds[share], bounds[share + 1]), sizes, arrays, neuron)
 
 
 @kernel
@@ -172,40 +137,6 @@ def numbers(words: Any, k: int, x: Any) -> None:
             made = x[first : first + min(32, k - 32 * word)]
             for bit in range(made.size):
                 made[bit] = (held >> np.uint32(bit)) & np.uint32(1)
-
-
-@kernel
-def evenly(span: Any, x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
-    """Numbers of some rows to evenly spaced spikes; see `spiking.rates`.
-
-    Args:
-        span: first row, and the row after the last one.
-        x: (n * k,) float32.
-        phase: (k,) uint32, below 2**24.
-        words: (n * steps * ceil(k / 32),) uint32, written.
-    """
-    made = (k + 31) // 32
-    share, reached = np.empty(k, np.uint32), np.empty(k, np.uint32)
-    eights = np.zeros(4 * made, np.uint64)
-    flags = eights.view(np.uint8)
-    for row in range(span[0], span[1]):
-        held = x[row * k : row * k + k]
-        for i in range(k):
-            known = min(max(held[i], np.float32(0)), np.float32(1)) if held[i] == held[i] else 0.0
-            share[i] = np.uint32(np.rint(np.float32(known) * np.float32(16777216.0)))
-            reached[i] = phase[i]
-        for step in range(steps):
-            for i in range(k):
-                reached[i] = (reached[i] + share[i]) & MASK
-                flags[i] = reached[i] < share[i]
-            packed(eights, words, (row * steps + step) * made, made)
-
-
-@shared
-def evenly_shared(bounds: Any, x: Any, steps: int, k: int, phase: Any, words: Any) -> None:
-    """`evenly` with one share of rows per turn."""
-    for share in prange(bounds.size - 1):
-        evenly((bounds[share], bounds[share + 1]), x, steps, k, phase, words)
 
 
 @kernel

@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from services.cpu_worker.simd import compiled
-from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking import events, learning, recurrent
+from services.cpu_worker.spiking import learning, running
 from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
 from shared.operators import recurrent as definition
 from shared.operators import recurrent_cases, spike_trains
 from shared.operators.spec import Attributes
 from shared.spiking import layers, plastic, rates
-from shared.spiking.layers import Layer
+from shared.spiking.layers import Layer, Ran
 from shared.spiking.plastic import Competition, Rule, State
 from shared.tensors import packing
 from shared.tensors.dtypes import F32, U8, U32
@@ -28,43 +26,61 @@ def verify(threads: int) -> None:
     rng = np.random.default_rng(7)
     x: F32 = rng.random((ROWS, INPUTS), dtype=np.float32)
     spikes = rates.evenly(x, STEPS)
-    words: U32 = np.zeros((ROWS, STEPS, -(-INPUTS // 32)), np.uint32)
-    encoding = (x.reshape(-1), STEPS, INPUTS, rates.phases(INPUTS), words.reshape(-1))
-    bounds = shares.even(ROWS, min(threads, ROWS))
-    compiled.run(events.evenly, events.evenly_shared, bounds, *encoding)
-    _require(np.array_equal(words, packing.join_spikes(spikes)), "rate_encode")
+    words = running.encoded(x.reshape(-1), (ROWS, STEPS, INPUTS), threads)
+    _require(np.array_equal(words, packing.join_spikes(spikes).reshape(-1)), "rate_encode")
     y: F32 = np.zeros((ROWS, INPUTS), np.float32)
-    events.counted(words.reshape(-1), STEPS, INPUTS, np.float32(1), y.reshape(-1))
-    _require(np.array_equal(y, spikes.sum(axis=1)), "spike_rate")
+    running.counted(words, STEPS, INPUTS, y.reshape(-1))
+    _require(np.array_equal(y, _rate(spikes)), "spike_rate")
     for layer in (
         Layer(0.9, threshold=0.5),
         Layer(1.0, threshold=0.5, subtract=True),
         Layer(0.9, threshold=0.5, synapse=0.75, couple=0.5, direct=0.25),
     ):
-        _layer(rng, spikes, words, layer, threads)
-    _learning(rng, spikes, words)
-    _recurrent(spikes, words, threads)
+        for scale in (0.1, 100.0):
+            weight = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(scale)
+            _layer(weight, x, layer, threads)
+    _learning(rng, spikes, words.reshape(ROWS, STEPS, -1))
 
 
-def _layer(rng: np.random.Generator, spikes: U8, words: U32, layer: Layer, threads: int) -> None:
-    """By events, and by BLAS with small and with large weights."""
-    for scale in (0.1, 100.0):
-        weight: F32 = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(scale)
-        synapses = Synapses.of(weight, layer.fraction)
-        bias = Synapses.of(weight[:, 0], layer.fraction).codes.reshape(-1)
-        total = layers.sums(spikes, synapses.codes.T, bias)
-        wanted = layers.run(total, np.zeros((ROWS, OUTPUTS), np.float32), layer)
-        for blas in (False, True):
-            v: F32 = np.zeros((ROWS, OUTPUTS), np.float32)
-            fired: U32 = np.zeros((ROWS, STEPS, -(-OUTPUTS // 32)), np.uint32)
-            run = Run(layer, words, v, np.zeros_like(v), fired)
-            if blas:
-                by_blas(run, synapses, bias, INPUTS, threads)
-            else:
-                by_events(run, synapses, bias, threads)
-            right = np.array_equal(fired, packing.join_spikes(wanted.spikes))
-            right = right and np.array_equal(run.v, wanted.v) and np.array_equal(run.i, wanted.i)
-            _require(right, "lif_layer")
+def _layer(weight: F32, x: F32, layer: Layer, threads: int) -> None:
+    """By events and by BLAS, from spikes to spikes and from numbers to rates."""
+    spikes = rates.evenly(x, STEPS)
+    synapses, bias = Synapses.of(weight, layer.fraction), running.bias_of(weight[:, 0], 16)
+    total = layers.sums(spikes, synapses.codes.T, bias[:OUTPUTS])
+    wanted = layers.run(total, np.zeros((ROWS, OUTPUTS), np.float32), layer)
+    words = packing.join_spikes(spikes).reshape(-1)
+    for way in (by_events, by_blas):
+        run = _run(layer)._replace(words=words, fired=np.zeros_like(_fired(wanted)))
+        way(run, synapses, bias, threads)
+        right = np.array_equal(run.fired, _fired(wanted))
+        _require(_ends(run, wanted) and right, "lif_layer")
+        run = _run(layer)._replace(x=x.reshape(-1), rate=np.zeros(ROWS * OUTPUTS, np.float32))
+        way(run, synapses, bias, threads)
+        right = np.array_equal(run.rate, _rate(wanted.spikes).reshape(-1))
+        _require(_ends(run, wanted) and right, "a chain of spikes")
+
+
+def _run(layer: Layer) -> Run:
+    """A call that begins at rest."""
+    start: F32 = np.zeros(ROWS * OUTPUTS, np.float32)
+    filtered = layer.synapse is not None
+    currents = np.zeros_like(start) if filtered else running.NO_NUMBERS
+    return Run(layer, (ROWS, STEPS, INPUTS, OUTPUTS), v=start, i=currents)
+
+
+def _ends(run: Run, wanted: Ran) -> bool:
+    """Whether potentials, and currents where there are any, end as they should."""
+    right = np.array_equal(run.v, wanted.v.reshape(-1))
+    return right and (not run.i.size or np.array_equal(run.i, wanted.i.reshape(-1)))
+
+
+def _fired(wanted: Ran) -> U32:
+    return packing.join_spikes(wanted.spikes).reshape(-1)
+
+
+def _rate(spikes: U8) -> F32:
+    count: F32 = spikes.sum(axis=1, dtype=np.int64).astype(np.float32)
+    return count * (np.float32(1.0) / np.float32(STEPS))
 
 
 def _learning(rng: np.random.Generator, spikes: U8, words: U32) -> None:

@@ -22,51 +22,37 @@ if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are an
     from services.cpu_worker.spiking.running import Synapses
 
 Made = dict[str, Array | Tensor]
-# Synapses by the weight and the binary places; they go with the weight.
-_NONE: F32 = np.zeros((0, 0), np.float32)  # currents of synapses that do not filter
+# Whole numbers of a weight, or of a bias, by the binary places; they go with the weight.
 _KNOWN: "WeakKeyDictionary[Plain, dict[int, Synapses]]" = WeakKeyDictionary()
-_WIRED: "WeakKeyDictionary[Packed, dict[int, Wires]]" = WeakKeyDictionary()
+_BIASES: "WeakKeyDictionary[Plain, dict[int, I32]]" = WeakKeyDictionary()
 
 
 def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
     """By the inputs that spike, or by BLAS where most do; rows are shared among threads."""
-    from services.cpu_worker.spiking.running import Run, advance
+    from services.cpu_worker.spiking.running import NO_NUMBERS, Run, advance
 
-    n, steps, _ = _shape(inputs["spikes"])
-    layer = _layer_of(tuple(attributes.items()))
-    synapses = _synapses(inputs["weight"], layer.fraction)
+    (n, steps, k), layer = shape_of(inputs["spikes"]), layer_of(tuple(attributes.items()))
+    synapses = synapses_of(inputs["weight"], layer.fraction)
     m = synapses.codes.shape[1]
-    bias = _no_bias(m)
-    if "bias" in inputs:
-        bias = _synapses(inputs["bias"], layer.fraction).codes.reshape(-1)
+    filtered = layer.synapse is not None
     run = Run(
         layer,
-        words=_words(inputs["spikes"]),
-        v=_first(inputs, "v", (n, m), layer.leak),
-        i=_NONE if layer.synapse is None else _first(inputs, "i", (n, m), 0.0),
-        fired=np.zeros((n, steps, -(-m // 32)), np.uint32),
+        (n, steps, k, m),
+        v=first(inputs.get("v"), n * m, layer.leak),
+        i=first(inputs.get("i"), n * m, 0.0) if filtered else NO_NUMBERS,
+        words=words_of(inputs["spikes"]),
+        fired=np.empty(n * steps * -(-m // 32), np.uint32),
     )
     if n and m:
-        advance(run, synapses, bias, _shape(inputs["spikes"])[2], engine.threads)
-    made: Made = {"spikes": _bits(run.fired, (n, steps, m)), "v_next": run.v}
-    return made if layer.synapse is None else {**made, "i_next": run.i}
+        advance(run, synapses, bias_of(inputs.get("bias"), m, layer.fraction), engine.threads)
+    made: Made = {"spikes": bits(run.fired, (n, steps, m)), "v_next": run.v.reshape(n, m)}
+    return {**made, "i_next": run.i.reshape(n, m)} if filtered else made
 
 
 @lru_cache(maxsize=64)
-def _layer_of(attributes: tuple[tuple[str, Scalar], ...]) -> Layer:
+def layer_of(attributes: tuple[tuple[str, Scalar], ...]) -> Layer:
     """A layer, checked once and not for every call."""
     return spiking_layers.layer_of(dict(attributes))
-
-
-@lru_cache(maxsize=64)
-def _no_bias(neurons: int) -> I32:
-    """Zeros (neurons,) that every call may share: kernels only read them."""
-    return np.zeros(neurons, np.int32)
-
-
-@lru_cache(maxsize=64)
-def _phases(neurons: int) -> U32:
-    return rates.phases(neurons)
 
 
 def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -75,32 +61,25 @@ def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attribut
     if attributes["mode"] != "evenly":
         spikes = rates.randomly(x, steps, int(attributes["seed"]))  # type: ignore[arg-type]  # its kind
         return {"spikes": spike_trains.bits(spikes)}
-    from services.cpu_worker.simd import compiled
-    from services.cpu_worker.sparse import shares
-    from services.cpu_worker.spiking import events
+    from services.cpu_worker.spiking import running
 
     n, k = x.shape
-    words: U32 = np.zeros((n, steps, -(-k // 32)), np.uint32)
-    flat: F32 = np.ascontiguousarray(x).reshape(-1)
-    if n:
-        bounds, pair = shares.even(n, min(engine.threads, n)), (events.evenly, events.evenly_shared)
-        compiled.run(*pair, bounds, flat, steps, k, _phases(k), words.reshape(-1))
-    return {"spikes": _bits(words, (n, steps, k))}
+    words = running.encoded(flat(x), (n, steps, k), engine.threads) if n else running.NO_WORDS
+    return {"spikes": bits(words, (n, steps, k))}
 
 
 def spike_rate(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
     """Counts only what spikes."""
-    from services.cpu_worker.spiking import events
+    from services.cpu_worker.spiking import running
 
-    n, steps, k = _shape(inputs["spikes"])
+    n, steps, k = shape_of(inputs["spikes"])
     y: F32 = np.zeros((n, k), np.float32)
-    share = np.float32(1.0) / np.float32(steps)
-    events.counted(_words(inputs["spikes"]).reshape(-1), steps, k, share, y.reshape(-1))
+    running.counted(words_of(inputs["spikes"]), steps, k, y.reshape(-1))
     return {"y": y}
 
 
-def _synapses(weight: Held, fraction: int) -> "Synapses":
-    """Whole numbers of a weight (m, k), or of a vector as (1, m); made once."""
+def synapses_of(weight: Held, fraction: int) -> "Synapses":
+    """Whole numbers of a weight (m, k); made once."""
     from services.cpu_worker.spiking.running import Synapses
 
     assert isinstance(weight, Plain)  # the port's layout
@@ -110,27 +89,47 @@ def _synapses(weight: Held, fraction: int) -> "Synapses":
     return known[fraction]
 
 
-def _first(
-    inputs: Mapping[str, Held], port: str, shape: tuple[int, int], otherwise: F32 | float
-) -> F32:
-    """Potentials or currents before the first step, in an array of the caller's."""
-    if port in inputs:
-        return np.array(held.array(inputs[port]), dtype=np.float32, order="C")
-    return np.full(shape, otherwise, np.float32)
+def bias_of(bias: Held | None, neurons: int, fraction: int) -> I32:
+    """Whole numbers of a bias, made once, up to whole words; zeros where there is none."""
+    from services.cpu_worker.spiking import running
+
+    if bias is None:
+        return running.no_bias(neurons)
+    assert isinstance(bias, Plain)  # the port's layout
+    known = _BIASES.setdefault(bias, {})
+    if fraction not in known:
+        known[fraction] = running.bias_of(held.array(bias), fraction)
+    return known[fraction]
 
 
-def _shape(spikes: Held) -> tuple[int, int, int]:
+def first(given: Held | None, count: int, otherwise: float) -> F32:
+    """Potentials or currents (count,) before the first step, in an array of the caller's."""
+    if given is None:
+        return np.full(count, otherwise, np.float32)
+    return np.array(flat(held.array(given)))
+
+
+def flat(array: F32) -> F32:
+    """An array as one line, row by row."""
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def shape_of(spikes: Held) -> tuple[int, int, int]:
+    """Rows, steps and neurons."""
     n, steps, k = held.packed(spikes).tensor.shape
     return n, steps, k
 
 
-def _words(spikes: Held) -> U32:
-    words: U32 = np.ascontiguousarray(held.packed(spikes).tensor.parts["words"]).view(np.uint32)
-    return words
+def words_of(spikes: Held) -> U32:
+    """All words of spikes as one line."""
+    return np.ascontiguousarray(held.packed(spikes).tensor.parts["words"]).view(np.uint32).reshape(-1)
 
 
-def _bits(words: U32, shape: tuple[int, int, int]) -> Tensor:
-    return Tensor(Layout.SPIKE_BITS, Dtype.F32, shape, {"words": words})
+def bits(words: U32, shape: tuple[int, int, int]) -> Tensor:
+    """Words as a tensor of spikes."""
+    n, steps, neurons = shape
+    held_words = words.reshape(n, steps, -(-neurons // 32))
+    return Tensor(Layout.SPIKE_BITS, Dtype.F32, shape, {"words": held_words})
 
 
 def plastic_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -139,11 +138,11 @@ def plastic_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attrib
 
     layer, rule, rivals = plastic.parts_of(attributes)
     given = {port: dense(held.array(value)) for port, value in inputs.items() if port != "spikes"}
-    (words,) = _words(inputs["spikes"])
+    _, steps, _ = shape_of(inputs["spikes"])
+    words = words_of(inputs["spikes"]).reshape(steps, -1)
     start, bias = plastic.start(given, layer), plastic.bias_of(given, layer)
     fired, after = learning.run(words, start, bias, layer, rule, rivals)
-    _, steps, _ = _shape(inputs["spikes"])
-    return {**plastic.results(_bits(fired[np.newaxis], (1, steps, len(after.v))), after)}
+    return {**plastic.results(bits(fired, (1, steps, len(after.v))), after)}
 
 
 def recurrent_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:

@@ -1,98 +1,148 @@
-"""All steps of a layer whose potentials and sums never leave the registers; see `events`.
+"""All steps of a layer by the inputs that spike, with what comes before and after it in one pass.
 
-Neurons are taken 128 at a time, then 32. Inputs that spike are listed once for all of them.
+A step lists the inputs that spike, adds up their codes for 128 neurons at a time in registers, then
+takes 32 membranes at a time. Inputs are spikes, or numbers that become evenly spaced ones; results
+are spikes, or the share of steps in which each neuron spiked, or both.
 """
 
 from typing import Any
 
 import numpy as np
 
-from services.cpu_worker.simd.arithmetic import add, mul, splat, width
+from services.cpu_worker.simd.arithmetic import add, mul, splat
 from services.cpu_worker.simd.compiled import kernel, prange, shared
-from services.cpu_worker.simd.integers import load_words, numbers
+from services.cpu_worker.simd.integers import numbers
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.simd.memory import load, store
-from services.cpu_worker.simd.spikes import above, chosen, plus
-from services.cpu_worker.spiking.events import SEQUENCE, TABLE
+from services.cpu_worker.simd.spikes import above, chosen, counted, load_codes, plus, store_codes
+from services.cpu_worker.spiking.encoding import WORD, encode
+from services.cpu_worker.spiking.events import listed
 
-WORD = 32  # neurons, and bits
 ONE, FOUR = Lanes(WORD), Lanes(4 * WORD)
 
 
 @kernel
-def _listed(words: Any, first: int, sizes: Any, stride: int, found: Any, ends: Any) -> None:
-    """Where the codes of the inputs begin that spike in each step of a row."""
-    steps, count, _ = sizes
-    size = 0
-    for step in range(steps):
-        for word in range(count):
-            left = words[first + step * count + word]
-            while left != 0:
-                low = left & (~left + np.uint32(1))
-                place = WORD * word + TABLE[np.uint32(low * SEQUENCE) >> np.uint32(27)]
-                found[size] = place * stride
-                size += 1
-                left ^= low
-        ends[step + 1] = size
+def _summed(lanes: Any, column: int, weights: Any, active: Any, size: int, total: Any) -> None:
+    """What arrives at as many neurons as there are lanes."""
+    codes, bias = weights
+    made = load_codes(lanes, bias, column)
+    for at in range(size):
+        made = plus(made, load_codes(lanes, codes, active[at] * bias.size + column))
+    store_codes(total, column, made)
 
 
 @kernel
-def _neurons(lanes: Any, at: Any, sizes: Any, arrays: Any, lists: Any, neuron: Any) -> None:
-    """All steps of as many neurons as there are lanes, `at` a row and its first neuron."""
-    steps, _, wide = sizes
-    row, column = at
-    codes, bias, v, fired = arrays
-    found, ends = lists
-    unit, decay, leak, threshold, reset, subtract = neuron
-    potential, constant = load(lanes, v, row * wide + column), load_words(lanes, bias, column)
-    for step in range(steps):
-        total = constant
-        for place in range(ends[step], ends[step + 1]):
-            total = plus(total, load_words(lanes, codes, found[place] + column))
-        fallen = mul(splat(lanes, decay), add(potential, splat(lanes, -leak)))
-        arrived = mul(numbers(total), splat(lanes, unit))
-        u = add(add(splat(lanes, leak), fallen), arrived)
-        after = splat(lanes, reset)
-        if subtract:
-            after = add(u, splat(lanes, -threshold))
-        first = ((row * steps + step) * wide + column) // WORD
-        for word in range(width(lanes) // WORD):
-            fired[first + word] = above(u, threshold, word)
-        potential = chosen(u, threshold, after, u)
-    store(v, row * wide + column, potential)
+def _arrived(weights: Any, active: Any, size: int, total: Any) -> None:
+    """What arrives at all neurons from the inputs that spike."""
+    column = 0
+    while column + 4 * WORD <= total.size:
+        _summed(FOUR, column, weights, active, size, total)
+        column += 4 * WORD
+    while column < total.size:
+        _summed(ONE, column, weights, active, size, total)
+        column += WORD
 
 
 @kernel
-def layer(span: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+def _stepped(column: int, total: Any, state: Any, neuron: Any) -> Any:
+    """One step of 32 membranes: what arrived becomes potentials, and a word of spikes."""
+    unit, decay, leak, threshold, reset, subtract, filtered, synapse, couple, direct = neuron
+    potential, current, count = state
+    driven = mul(numbers(load_codes(ONE, total, column)), splat(ONE, unit))
+    if filtered:
+        i = load(ONE, current, column)
+        store(current, column, add(mul(splat(ONE, synapse), i), driven))
+        driven = add(mul(splat(ONE, couple), i), mul(splat(ONE, direct), driven))
+    fallen = mul(splat(ONE, decay), add(load(ONE, potential, column), splat(ONE, -leak)))
+    u = add(add(splat(ONE, leak), fallen), driven)
+    after = splat(ONE, reset)
+    if subtract:
+        after = add(u, splat(ONE, -threshold))
+    store(potential, column, chosen(u, threshold, after, u))
+    store_codes(count, column, counted(load_codes(ONE, count, column), u, threshold))
+    return above(u, threshold)
+
+
+@kernel
+def _row(words: Any, sizes: Any, weights: Any, room: Any, neuron: Any, fired: Any) -> None:
+    """All steps of a row, from `words` (steps, words of inputs) to `fired` (steps, words)."""
+    steps, width, m = sizes
+    active, total, state = room
+    made = total.size // WORD
+    last = np.uint32(0xFFFFFFFF) >> np.uint32(WORD * made - m)
+    for step in range(steps):
+        size = listed(words, step * width, width, active)
+        _arrived(weights, active, size, total)
+        for word in range(made):
+            spikes = _stepped(WORD * word, total, state, neuron)
+            if fired.size:
+                fired[step * made + word] = spikes & last if word + 1 == made else spikes
+
+
+@kernel
+def _begin(row: int, results: Any, state: Any, m: int) -> None:
+    """Potentials and currents of a row before its first step."""
+    v, i, _, _ = results
+    potential, current, count = state
+    potential[:m] = v[row * m : row * m + m]
+    if i.size:
+        current[:m] = i[row * m : row * m + m]
+    count[:] = 0
+
+
+@kernel
+def _end(row: int, results: Any, state: Any, m: int, steps: int) -> None:
+    """What is left of a row after its last step."""
+    v, i, _, rate = results
+    potential, current, count = state
+    v[row * m : row * m + m] = potential[:m]
+    if i.size:
+        i[row * m : row * m + m] = current[:m]
+    if rate.size:
+        share = np.float32(1.0) / np.float32(steps)
+        for j in range(m):
+            rate[row * m + j] = np.float32(count[j]) * share
+
+
+@kernel
+def layer(span: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron: Any) -> None:
     """All steps of some rows.
 
     Args:
         span: first row, and the row after the last one.
-        sizes: (steps, words of a step's inputs, neurons rounded up to words).
-        arrays: (words, codes, bias, v, fired): (n * steps * words,) uint32; (k * wide,) and
-            (wide,) int32; (n * wide,) float32, first potentials and then the last; spikes as
-            words, written, those of neurons that are only rounded up to included.
-        neuron: (potential per unit of a code, decay, leak, threshold, reset) float32, and whether
-            resets subtract.
+        sizes: (steps, inputs, outputs).
+        given: (words, x, phase): (n * steps * words,) uint32, or none of them and (n * k,) float32,
+            to be encoded with the phases of `encoding.encode`.
+        weights: (codes, bias): (k * wide,) int16 or int32 and (wide,) int32; wide is the outputs
+            rounded up to words, with zeros beyond them.
+        results: (v, i, fired, rate): (n * m,) float32, first potentials and then the last;
+            currents, as many where synapses filter; spikes (n * steps * words,) uint32, and shares
+            of steps (n * m,) float32, written. Either of those two may be empty.
+        neuron: (potential per unit of a code, decay, leak, threshold, reset) float32, whether
+            resets subtract, whether synapses filter, and (synapse, couple, direct) float32.
     """
-    steps, count, wide = sizes
-    words, codes, bias, v, fired = arrays
-    rest = (codes, bias, v, fired)
-    found = np.empty(WORD * count * steps, np.int64)
-    ends = np.zeros(steps + 1, np.int64)
+    steps, k, m = sizes
+    words, x, phase = given
+    width, wide = (k + WORD - 1) // WORD, weights[1].size
+    state = np.zeros(wide, np.float32), np.zeros(wide, np.float32), np.zeros(wide, np.int32)
+    room = np.empty(WORD * width, np.int64), np.empty(wide, np.int32), state
+    encoded = np.empty(steps * width if x.size else 0, np.uint32)
+    size = steps * (wide // WORD) if results[2].size else 0
     for row in range(span[0], span[1]):
-        _listed(words, row * steps * count, sizes, wide, found, ends)
-        column = 0
-        while column + 4 * WORD <= wide:
-            _neurons(FOUR, (row, column), sizes, rest, (found, ends), neuron)
-            column += 4 * WORD
-        while column < wide:
-            _neurons(ONE, (row, column), sizes, rest, (found, ends), neuron)
-            column += WORD
+        _begin(row, results, state, m)
+        arriving = words[row * steps * width : (row + 1) * steps * width]
+        if x.size:
+            encode(x, (row * k, row * k + k), steps, phase, encoded, 0)
+            arriving = encoded
+        fired = results[2][row * size : row * size + size]
+        _row(arriving, (steps, width, m), weights, room, neuron, fired)
+        _end(row, results, state, m, steps)
 
 
 @shared
-def layer_shared(bounds: Any, sizes: Any, arrays: Any, neuron: Any) -> None:
+def layer_shared(
+    bounds: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron: Any
+) -> None:
     """`layer` with one share of rows per turn."""
     for share in prange(bounds.size - 1):
-        layer((bounds[share], bounds[share + 1]), sizes, arrays, neuron)
+        layer((bounds[share], bounds[share + 1]), sizes, given, weights, results, neuron)

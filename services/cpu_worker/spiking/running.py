@@ -6,15 +6,16 @@ faster is a matter of how many inputs spike: that is counted for every call.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking import events, registers
-from services.cpu_worker.spiking.registers import WORD
-from shared.spiking import layers
+from services.cpu_worker.spiking import encoding, events, registers
+from services.cpu_worker.spiking.encoding import WORD
+from shared.spiking import layers, rates
 from shared.spiking.layers import Layer
 from shared.tensors.dtypes import F32, I32, U32
 
@@ -23,6 +24,10 @@ from shared.tensors.dtypes import F32, I32, U32
 FLOAT32_FROM, FLOAT64_FROM = 0.3, 0.65
 EXACT = 2**24  # whole numbers below are exact in float32
 ROOM = 2**21  # numbers of unpacked spikes at a time, 8 or 16 MiB
+I16 = npt.NDArray[np.int16]
+NO_WORDS: U32 = np.zeros(0, np.uint32)
+NO_NUMBERS: F32 = np.zeros(0, np.float32)
+NO_PHASES: I32 = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,115 +35,147 @@ class Synapses:
     """Weights as whole numbers."""
 
     codes: I32  # (k, m)
-    wide: I32  # (k, m rounded up to words), zero beyond m
+    wide: I16 | I32  # (k * m rounded up to words,), zero beyond m; 16 bits where all codes fit
     narrow: bool  # whether every sum of them is exact in float32
 
     @classmethod
     def of(cls, weight: F32, fraction: int) -> "Synapses":
-        """Of a weight (m, k), or of a vector (m,) as one row."""
-        made = np.ascontiguousarray(np.atleast_2d(layers.codes(weight, fraction).T))
-        wide: I32 = _widened(made, -(-made.shape[1] // WORD) * WORD)
+        """Of a weight (m, k)."""
+        made = np.ascontiguousarray(layers.codes(weight, fraction).T)
         most = np.abs(made.astype(np.float64)).sum(axis=0).max(initial=0.0)
-        return cls(made, wide, bool(most < EXACT))
+        return cls(made, _short(_widened(made)).reshape(-1), bool(most < EXACT))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One call: what is read, and what is written."""
-
-    layer: Layer
-    words: U32  # (n, steps, words)
-    v: F32  # (n, m) first potentials, then the last
-    i: F32  # (n, m) currents in the same way
-    fired: U32  # (n, steps, words), written
+def bias_of(bias: F32, fraction: int) -> I32:
+    """A bias (m,) as whole numbers (m rounded up to words,), zero beyond m."""
+    made: I32 = _widened(layers.codes(bias, fraction)[np.newaxis]).reshape(-1)
+    return made
 
 
-def advance(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) -> None:
-    """All steps of all rows.
-
-    Args:
-        bias: (m,) int32.
-        inputs: k, of a step.
-        threads: that share the rows.
-    """
-    n, steps, _ = run.words.shape
-    share = events.set_bits(run.words.reshape(-1)) / max(n * steps * inputs, 1)
-    if share < (FLOAT32_FROM if synapses.narrow else FLOAT64_FROM):
-        by_events(run, synapses, bias, threads)
-    else:
-        by_blas(run, synapses, bias, inputs, threads)
+@lru_cache(maxsize=64)
+def no_bias(neurons: int) -> I32:
+    """Zeros (neurons rounded up to words,) that every call may share: kernels only read them."""
+    return np.zeros(-(-neurons // WORD) * WORD, np.int32)
 
 
-def by_events(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
-    """Work proportional to the inputs that spike."""
-    n, steps, width = run.words.shape
-    bounds = shares.even(n, min(threads, n))
-    if run.layer.synapse is None:
-        _in_registers(run, synapses, bias, bounds)
-        return
-    flat = (run.words, synapses.codes, bias, run.v, run.i, run.fired)
-    arrays = tuple(array.reshape(-1) for array in flat)
-    pair = (events.layer, events.layer_shared)
-    sizes = (steps, width, bias.size)
-    compiled.run(*pair, bounds, sizes, arrays, _unit(run.layer), neuron_of(run.layer))
-
-
-def _in_registers(run: Run, synapses: Synapses, bias: I32, bounds: Any) -> None:
-    """Neurons whose synapses do not filter, rounded up to words."""
-    (_, steps, width), wide = run.words.shape, synapses.wide.shape[1]
-    held, v = _widened(bias[np.newaxis], wide), _widened(run.v, wide)
-    flat = (run.words, synapses.wide, held, v, run.fired)
-    arrays = tuple(array.reshape(-1) for array in flat)
-    pair = (registers.layer, registers.layer_shared)
-    compiled.run(*pair, bounds, (steps, width, wide), arrays, _membrane_of(run.layer))
-    if v is not run.v:
-        run.v[:] = v[:, : bias.size]
-        run.fired[:, :, -1] &= np.uint32((1 << bias.size % WORD) - 1)
-
-
-def _widened(array: Any, wide: int) -> Any:
-    """Rows (n, m) with zeros up to a width; the array itself where it has that."""
+def _widened(array: I32) -> I32:
+    """Rows (n, m) with zeros up to whole words."""
     n, m = array.shape
-    if m == wide:
-        return array
-    made = np.zeros((n, wide), array.dtype)
+    made: I32 = np.zeros((n, -(-m // WORD) * WORD), np.int32)
     made[:, :m] = array
     return made
 
 
-def by_blas(run: Run, synapses: Synapses, bias: I32, inputs: int, threads: int) -> None:
+def _short(codes: I32) -> I16 | I32:
+    """The same numbers in 16 bits where they fit: half as much memory is read."""
+    short = codes.astype(np.int16)
+    return short if np.array_equal(short, codes) else codes
+
+
+class Run(NamedTuple):
+    """One call: what is read, and what is written. Every array is one line."""
+
+    layer: Layer
+    shape: tuple[int, int, int, int]  # rows, steps, inputs, outputs: n, steps, k, m
+    v: F32  # (n * m,) first potentials, then the last
+    i: F32 = NO_NUMBERS  # (n * m,) currents in the same way; none where synapses do not filter
+    words: U32 = NO_WORDS  # (n * steps * words,) the spikes that arrive, or
+    x: F32 = NO_NUMBERS  # (n * k,) numbers that become evenly spaced ones
+    fired: U32 = NO_WORDS  # (n * steps * words,) spikes, written; or none
+    rate: F32 = NO_NUMBERS  # (n * m,) shares of steps with a spike, written; or none
+
+
+def advance(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
+    """All steps of all rows.
+
+    Args:
+        bias: (m rounded up to words,) int32.
+        threads: that share the rows.
+    """
+    if _arriving(run) < (FLOAT32_FROM if synapses.narrow else FLOAT64_FROM):
+        by_events(run, synapses, bias, threads)
+    else:
+        by_blas(run, synapses, bias, threads)
+
+
+def _arriving(run: Run) -> float:
+    """The share of inputs that spike."""
+    n, steps, k, _ = run.shape
+    if run.x.size:
+        return float(encoding.summed(run.x)) / run.x.size
+    return int(events.set_bits(run.words)) / max(n * steps * k, 1)
+
+
+def by_events(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
+    """Work proportional to the inputs that spike."""
+    n, *sizes = run.shape
+    given = (run.words, run.x, phases(sizes[1]) if run.x.size else NO_PHASES)
+    results = (run.v, run.i, run.fired, run.rate)
+    bounds, pair = shares.even(n, min(threads, n)), (registers.layer, registers.layer_shared)
+    rest = (tuple(sizes), given, (synapses.wide, bias), results, _neuron_of(run.layer))
+    compiled.run(*pair, bounds, *rest)
+
+
+def by_blas(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
+    """Spikes as numbers, one product, the membranes; and what comes before and after them."""
+    n, steps, k, m = run.shape
+    if run.x.size:
+        run = run._replace(x=NO_NUMBERS, words=encoded(run.x, (n, steps, k), threads))
+    fired = run.fired if run.fired.size else np.empty(n * steps * -(-m // WORD), np.uint32)
+    _multiplied(run._replace(fired=fired), synapses, bias[:m], threads)
+    if run.rate.size:
+        counted(fired, steps, m, run.rate)
+
+
+def _multiplied(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
     """Some rows at a time: bits to numbers, one product, then the membranes."""
-    (n, steps, _), m = run.words.shape, bias.size
+    n, steps, k, m = run.shape
     dtype: Any = np.float32 if synapses.narrow else np.float64
     codes = synapses.codes.astype(dtype)
-    chunk = max(ROOM // max(steps * inputs, 1), 1)
+    chunk = max(ROOM // max(steps * k, 1), 1)
     pair = (events.membranes, events.membranes_shared)
+    words, fired = run.words.reshape(n, -1), run.fired.reshape(n, -1)
+    v, i = run.v.reshape(n, m), run.i.reshape(n if run.i.size else 0, m)
     for first in range(0, n, chunk):
         rows = slice(first, min(first + chunk, n))
-        words = run.words[rows]
-        x = np.empty((len(words) * steps, inputs), dtype)
-        events.numbers(words.reshape(-1), inputs, x.reshape(-1))
+        count = rows.stop - first
+        x = np.empty((count * steps, k), dtype)
+        events.numbers(words[rows].reshape(-1), k, x.reshape(-1))
         totals: I32 = (x @ codes).astype(np.int64).astype(np.int32) + bias
-        flat = (totals, run.v[rows], run.i[rows], run.fired[rows])
-        arrays = tuple(array.reshape(-1) for array in flat)
-        bounds = shares.even(len(words), min(threads, len(words)))
-        compiled.run(*pair, bounds, (steps, m), arrays, _unit(run.layer), neuron_of(run.layer))
+        flat = tuple(array.reshape(-1) for array in (totals, v[rows], i[rows], fired[rows]))
+        bounds = shares.even(count, min(threads, count))
+        compiled.run(*pair, bounds, (steps, m), flat, _neuron_of(run.layer))
+
+
+def encoded(x: F32, shape: tuple[int, int, int], threads: int) -> U32:
+    """Numbers as evenly spaced spikes, (n * steps * words,).
+
+    Args:
+        x: (n * k,).
+        shape: rows, steps and neurons: n, steps, k.
+    """
+    n, steps, k = shape
+    words: U32 = np.empty(n * steps * -(-k // WORD), np.uint32)
+    bounds, pair = shares.even(n, min(threads, n)), (encoding.evenly, encoding.evenly_shared)
+    compiled.run(*pair, bounds, x, steps, k, phases(k), words)
+    return words
+
+
+def counted(words: U32, steps: int, neurons: int, rate: F32) -> None:
+    """The share of steps in which each neuron spiked; see `events.counted`."""
+    events.counted(words, steps, neurons, np.float32(1.0) / np.float32(steps), rate)
 
 
 @lru_cache(maxsize=64)
-def neuron_of(layer: Layer) -> tuple[Any, ...]:
-    """A layer as the kernels take it."""
-    levels = (layer.decay, layer.leak, layer.threshold, layer.reset)
+def phases(neurons: int) -> I32:
+    """Where each neuron begins, with zeros up to whole words."""
+    return _widened(rates.phases(neurons).astype(np.int32)[np.newaxis]).reshape(-1)
+
+
+@lru_cache(maxsize=64)
+def _neuron_of(layer: Layer) -> tuple[Any, ...]:
+    """A layer as the kernels take it; see `registers.layer`."""
+    levels = (2.0**-layer.fraction, layer.decay, layer.leak, layer.threshold, layer.reset)
     filters = (layer.synapse or 0.0, layer.couple, layer.direct)
     filtered = layer.synapse is not None
     return (*map(np.float32, levels), layer.subtract, filtered, *map(np.float32, filters))
-
-
-@lru_cache(maxsize=64)
-def _membrane_of(layer: Layer) -> tuple[Any, ...]:
-    """A layer whose synapses do not filter, as `registers.layer` takes it."""
-    return (_unit(layer), *neuron_of(layer)[:5])
-
-
-def _unit(layer: Layer) -> np.float32:
-    return np.float32(2.0**-layer.fraction)
