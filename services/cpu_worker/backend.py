@@ -20,7 +20,7 @@ from services.cpu_worker.held import Held, Packed, Plain
 from services.cpu_worker.spiking import layers as spiking_layers
 from services.cpu_worker.spiking import steps as spiking_steps
 from shared.operators import validate
-from shared.operators.spec import Attributes, OperatorSpec, Prepared, Types
+from shared.operators.spec import Attributes, Link, OperatorSpec, Prepared, Types
 from shared.tensors import layouts
 from shared.tensors.dtypes import Array
 from shared.tensors.layouts import Layout, Tensor
@@ -81,6 +81,14 @@ class CpuBackend:
         """See `spec.Preparing`: the check is done here, once."""
         filled = validate.call(spec, types, attributes)
         return partial(self._compute, spec, filled)
+
+    def chain(self, links: tuple[Link, ...]) -> Prepared | None:
+        """See `spec.Chaining`: layers of neurons, where kernels are compiled."""
+        if not self._engine.compiled:
+            return None
+        from services.cpu_worker.spiking import chain  # late: numba may be absent
+
+        return chain.prepared(self._engine, links)
 
     def _compute(
         self, spec: OperatorSpec, filled: Attributes, inputs: Mapping[str, Held]

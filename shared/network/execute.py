@@ -1,13 +1,13 @@
 """Run a network over any backend: weights uploaded once, dead activations freed at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from shared.network import shapes
+from shared.network import plans, shapes
 from shared.network.graph import Network, Step
+from shared.network.plans import Chained, Plan, Planned
 from shared.operators import catalog
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import (
@@ -19,10 +19,12 @@ from shared.operators.spec import (
     Tensors,
     Types,
 )
-from shared.tensors.layouts import Tensor, TensorType
+from shared.tensors.dtypes import Dtype
+from shared.tensors.layouts import Layout, Tensor, TensorType
 
 MAX_PLANS = 128  # input shapes whose plan is remembered; a server sees few batch sizes
-Shapes = tuple[tuple[int, ...], ...]
+# What is known of every input: layout, element type and shape.
+Kinds = tuple[tuple[Layout, Dtype, tuple[int | None, ...]], ...]
 
 
 def load(network: Network, backend: Backend) -> "Loaded":
@@ -43,20 +45,11 @@ def load(network: Network, backend: Backend) -> "Loaded":
     return loaded
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One step with everything about it that is the same in every run."""
+class Ways(NamedTuple):
+    """How to run a network for inputs of some types."""
 
-    step: Step
-    spec: OperatorSpec
-    attributes: Attributes  # every default filled in
-    call: Prepared | None  # on the backend; None: the reference does it in host memory
-    weights: Mapping[str, Any]  # port -> weight on the backend
-    activations: tuple[tuple[str, str], ...]  # (port, value)
-    dead: tuple[str, ...]  # values that nobody reads after it
-
-
-Plan = tuple[Planned, ...]
+    plan: Plan  # step by step
+    chained: tuple[Planned | Chained, ...]  # with some steps in one call
 
 
 class Loaded:
@@ -67,7 +60,7 @@ class Loaded:
         self.backend = backend
         self.reference = ReferenceBackend()
         self._weights: dict[str, Any] = {}
-        self._plans: dict[Shapes, Plan] = {}
+        self._plans: dict[Kinds, Ways] = {}
         self._beside: WeakSet[Loaded] = WeakSet()
 
     def warm(self) -> None:
@@ -120,15 +113,15 @@ class Loaded:
     def _execute(
         self, inputs: Tensors, clock: Callable[[], float] | None
     ) -> tuple[dict[str, Tensor], list[float]]:
-        plan = self._plan(self._accept(inputs))
+        ways = self._ways(inputs)
         frame = _Frame(self, inputs)
         seconds: list[float] = []
         try:
-            for planned in plan:
-                if clock is None:
+            if clock is None:
+                for planned in ways.chained:
                     frame.advance(planned)
-                else:
-                    seconds.append(self._timed(frame, planned, clock))
+            else:
+                seconds += (self._timed(frame, planned, clock) for planned in ways.plan)
             return {name: frame.host(name) for name in self.network.outputs}, seconds
         finally:
             frame.free_all()
@@ -146,8 +139,18 @@ class Loaded:
             self._weights[name] = self.backend.upload(self.network.weights[name])
         return self._weights[name]
 
-    def _accept(self, inputs: Tensors) -> dict[str, TensorType]:
-        """Types of the given inputs, after they were held against the declared ones."""
+    def _ways(self, inputs: Tensors) -> "Ways":
+        """How to run with inputs of these types, which were held against the declared ones."""
+        declared = self.network.inputs
+        if inputs.keys() == declared.keys():
+            kinds = tuple(_kind(inputs[name]) for name in declared)
+            if (known := self._plans.get(kinds)) is not None:
+                return known
+        self._accept(inputs)
+        return self._plan({name: inputs[name].type for name in declared})
+
+    def _accept(self, inputs: Tensors) -> None:
+        """Hold the given inputs against the declared ones."""
         declared = self.network.inputs
         if inputs.keys() != declared.keys():
             raise ValueError(f"inputs are {sorted(declared)}, not {sorted(inputs)}")
@@ -163,19 +166,18 @@ class Loaded:
             )
         if len(batches) > 1:
             raise ValueError(f"inputs disagree about the batch: {sorted(batches)} rows")
-        return {name: inputs[name].type for name in declared}
 
-    def _plan(self, types: Mapping[str, TensorType]) -> Plan:
-        key = tuple(tuple(size or 0 for size in kind.shape) for kind in types.values())
-        if key not in self._plans:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = self._make_plan(types)
-        return self._plans[key]
+    def _plan(self, types: Mapping[str, TensorType]) -> "Ways":
+        kinds = tuple(map(_kind, types.values()))
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.pop(next(iter(self._plans)))
+        plan = self._make_plan(types)
+        self._plans[kinds] = Ways(plan, plans.chained(plan, self.backend))
+        return self._plans[kinds]
 
     def _make_plan(self, types: Mapping[str, TensorType]) -> Plan:
         known = dict(types) | {name: held.type for name, held in self.network.weights.items()}
-        dead = _last_reads(self.network)
+        dead = plans.last_reads(self.network)
         plan = []
         for step in self.network.steps:
             spec = catalog.spec(step.operator)
@@ -201,7 +203,7 @@ class Loaded:
             held = self.network.weights
             weights = {port: self.weight(v) for port, v in step.inputs.items() if v in held}
         moving = tuple((port, v) for port, v in step.inputs.items() if port not in weights)
-        return Planned(step, spec, attributes, call, weights, moving, dead)
+        return Planned(step, spec, types, attributes, call, weights, moving, dead)
 
     def _prepared(self, spec: OperatorSpec, types: Types, attributes: Attributes) -> Prepared:
         if isinstance(self.backend, Preparing):
@@ -217,19 +219,18 @@ class _Frame:
         self._hosted: dict[str, Tensor] = dict(inputs)
         self._resident: dict[str, Any] = {}
 
-    def advance(self, planned: Planned) -> None:
-        """Run one step and free what nobody reads after it."""
-        step = planned.step
+    def advance(self, planned: Planned | Chained) -> None:
+        """Run one step, or a chain of them, and free what nobody reads after it."""
         if planned.call is not None:
             bound = {**planned.weights}
             for port, value in planned.activations:
                 bound[port] = self.resident(value)
             for port, made in planned.call(bound).items():
-                self._resident[step.outputs[port]] = made
+                self._resident[planned.outputs[port]] = made
         else:
-            hosted = {port: self.host(value) for port, value in step.inputs.items()}
+            hosted = {port: self.host(value) for port, value in planned.step.inputs.items()}
             outputs = self._loaded.reference.run(planned.spec, hosted, planned.attributes)
-            self._hosted |= {step.outputs[port]: value for port, value in outputs.items()}
+            self._hosted |= {planned.outputs[port]: value for port, value in outputs.items()}
         for value in planned.dead:
             self._free(value)
 
@@ -258,18 +259,8 @@ class _Frame:
             self._loaded.backend.release(self._resident.pop(name))
 
 
-def _last_reads(network: Network) -> dict[str, tuple[str, ...]]:
-    """By step name, the activations whose last reader (or, if unread, maker) it is."""
-    last = {}
-    for step in network.steps:
-        for value in (*step.inputs.values(), *step.outputs.values()):
-            last[value] = step.name
-    kept = {*network.weights, *network.outputs}
-    dead: dict[str, list[str]] = {step.name: [] for step in network.steps}
-    for value, reader in last.items():
-        if value not in kept:
-            dead[reader].append(value)
-    return {name: tuple(values) for name, values in dead.items()}
+def _kind(held: Tensor | TensorType) -> tuple[Layout, Dtype, tuple[int | None, ...]]:
+    return held.layout, held.dtype, held.shape
 
 
 def _fits(kind: TensorType, given: Tensor) -> bool:

@@ -171,3 +171,34 @@ class Preparing(Protocol):
             ValueError: the call does not fit its spec.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One call of a chain: it reads what the call before it makes, and nobody else reads that."""
+
+    spec: OperatorSpec
+    types: Types  # of all its inputs, by port
+    attributes: Attributes
+    reads: tuple[str, str] | None  # output port of the call before, own port; None: the first call
+    wanted: tuple[str, ...]  # output ports that others read
+
+
+@runtime_checkable
+class Chaining(Protocol):
+    """A backend that can do some calls in a row as one, without what goes from each to the next."""
+
+    def chain(self, links: tuple[Link, ...]) -> Prepared | None:
+        """A function from resident inputs to the wanted outputs of all calls; None: no such chain.
+
+        Ports are named by `port_of_chain`. Results are those of the calls one by one.
+
+        Raises:
+            ValueError: a call does not fit its spec.
+        """
+        ...
+
+
+def port_of_chain(at: int, port: str) -> str:
+    """The name of a port of call number `at` among all ports of a chain."""
+    return f"{at}.{port}"

@@ -13,7 +13,7 @@ PLACES = 24  # binary places of a share; see `spiking.rates`
 
 
 @intrinsic
-def load_codes(typing: Any, lanes: LanesType, codes: types.Array, at: types.Type) -> Any:
+def load_codes(typing: Any, lanes: LanesType, codes: Any, at: types.Type) -> Any:
     """Neighbouring int32, or int16 made int32, from element `at` on."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -97,9 +97,7 @@ def clipped(typing: Any, values: VectorType) -> Any:
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         kind = llvm.vector(values.width)
         nothing, whole = llvm.zeros(kind), kind([1.0] * values.width)
-        positive = builder.select(
-            builder.fcmp_ordered(">", given[0], nothing), given[0], nothing
-        )
+        positive = builder.select(builder.fcmp_ordered(">", given[0], nothing), given[0], nothing)
         return builder.select(builder.fcmp_ordered("<", positive, whole), positive, whole)
 
     return values(values), build

@@ -122,7 +122,8 @@ def shape_of(spikes: Held) -> tuple[int, int, int]:
 
 def words_of(spikes: Held) -> U32:
     """All words of spikes as one line."""
-    return np.ascontiguousarray(held.packed(spikes).tensor.parts["words"]).view(np.uint32).reshape(-1)
+    words = np.ascontiguousarray(held.packed(spikes).tensor.parts["words"])
+    return words.view(np.uint32).reshape(-1)
 
 
 def bits(words: U32, shape: tuple[int, int, int]) -> Tensor:
