@@ -48,17 +48,6 @@ def plus(typing: Any, a: WordsType, b: WordsType) -> Any:
 
 
 @intrinsic
-def counted(typing: Any, counts: WordsType, values: VectorType, threshold: types.Type) -> Any:
-    """One more in the lanes that are strictly above a float32."""
-
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        higher = _higher(builder, given[1], given[2])
-        return builder.add(given[0], builder.zext(higher, given[0].type))
-
-    return counts(counts, values, types.float32), build
-
-
-@intrinsic
 def above(typing: Any, values: VectorType, threshold: types.Type) -> Any:
     """A bit per lane, of 32, that is strictly above a float32."""
 

@@ -14,7 +14,7 @@ from services.cpu_worker.simd.compiled import kernel, prange, shared
 from services.cpu_worker.simd.integers import numbers
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.simd.memory import load, store
-from services.cpu_worker.simd.spikes import above, chosen, counted, load_codes, plus, store_codes
+from services.cpu_worker.simd.spikes import above, chosen, load_codes, plus, store_codes
 from services.cpu_worker.spiking.encoding import WORD, encode
 from services.cpu_worker.spiking.events import listed
 
@@ -22,24 +22,23 @@ ONE, FOUR = Lanes(WORD), Lanes(4 * WORD)
 
 
 @kernel
-def _summed(lanes: Any, column: int, weights: Any, active: Any, size: int, total: Any) -> None:
-    """What arrives at as many neurons as there are lanes."""
-    codes, bias = weights
-    made = load_codes(lanes, bias, column)
+def _summed(lanes: Any, column: int, codes: Any, active: Any, size: int, total: Any) -> None:
+    """Codes of the inputs that spike, added for as many neurons as there are lanes."""
+    made = load_codes(lanes, total, column)
     for at in range(size):
-        made = plus(made, load_codes(lanes, codes, active[at] * bias.size + column))
+        made = plus(made, load_codes(lanes, codes, active[at] * total.size + column))
     store_codes(total, column, made)
 
 
 @kernel
-def _arrived(weights: Any, active: Any, size: int, total: Any) -> None:
-    """What arrives at all neurons from the inputs that spike."""
+def _added(codes: Any, active: Any, size: int, total: Any) -> None:
+    """Codes of the inputs that spike, added for all neurons."""
     column = 0
     while column + 4 * WORD <= total.size:
-        _summed(FOUR, column, weights, active, size, total)
+        _summed(FOUR, column, codes, active, size, total)
         column += 4 * WORD
     while column < total.size:
-        _summed(ONE, column, weights, active, size, total)
+        _summed(ONE, column, codes, active, size, total)
         column += WORD
 
 
@@ -47,19 +46,20 @@ def _arrived(weights: Any, active: Any, size: int, total: Any) -> None:
 def _stepped(column: int, total: Any, state: Any, neuron: Any) -> Any:
     """One step of 32 membranes: what arrived becomes potentials, and a word of spikes."""
     unit, decay, leak, threshold, reset, subtract, filtered, synapse, couple, direct = neuron
-    potential, current, count = state
+    current, count = column + total.size, column + 2 * total.size
     driven = mul(numbers(load_codes(ONE, total, column)), splat(ONE, unit))
     if filtered:
-        i = load(ONE, current, column)
-        store(current, column, add(mul(splat(ONE, synapse), i), driven))
+        i = load(ONE, state, current)
+        store(state, current, add(mul(splat(ONE, synapse), i), driven))
         driven = add(mul(splat(ONE, couple), i), mul(splat(ONE, direct), driven))
-    fallen = mul(splat(ONE, decay), add(load(ONE, potential, column), splat(ONE, -leak)))
+    fallen = mul(splat(ONE, decay), add(load(ONE, state, column), splat(ONE, -leak)))
     u = add(add(splat(ONE, leak), fallen), driven)
-    after = splat(ONE, reset)
-    if subtract:
-        after = add(u, splat(ONE, -threshold))
-    store(potential, column, chosen(u, threshold, after, u))
-    store_codes(count, column, counted(load_codes(ONE, count, column), u, threshold))
+    after = add(u, splat(ONE, -threshold)) if subtract else splat(ONE, reset)
+    store(state, column, chosen(u, threshold, after, u))
+    if count < state.size:
+        before = load(ONE, state, count)
+        more = add(before, splat(ONE, np.float32(1.0)))
+        store(state, count, chosen(u, threshold, more, before))
     return above(u, threshold)
 
 
@@ -67,12 +67,14 @@ def _stepped(column: int, total: Any, state: Any, neuron: Any) -> Any:
 def _row(words: Any, sizes: Any, weights: Any, room: Any, neuron: Any, fired: Any) -> None:
     """All steps of a row, from `words` (steps, words of inputs) to `fired` (steps, words)."""
     steps, width, m = sizes
+    codes, bias = weights
     active, total, state = room
     made = total.size // WORD
     last = np.uint32(0xFFFFFFFF) >> np.uint32(WORD * made - m)
     for step in range(steps):
-        size = listed(words, step * width, width, active)
-        _arrived(weights, active, size, total)
+        for j in range(total.size):
+            total[j] = bias[j]
+        _added(codes, active, listed(words, step * width, width, active), total)
         for word in range(made):
             spikes = _stepped(WORD * word, total, state, neuron)
             if fired.size:
@@ -80,28 +82,26 @@ def _row(words: Any, sizes: Any, weights: Any, room: Any, neuron: Any, fired: An
 
 
 @kernel
-def _begin(row: int, results: Any, state: Any, m: int) -> None:
-    """Potentials and currents of a row before its first step."""
+def _begin(row: int, results: Any, state: Any, wide: int, m: int) -> None:
+    """Potentials and currents of a row before its first step, and no spikes."""
     v, i, _, _ = results
-    potential, current, count = state
-    potential[:m] = v[row * m : row * m + m]
+    state[:] = 0
+    state[:m] = v[row * m : row * m + m]
     if i.size:
-        current[:m] = i[row * m : row * m + m]
-    count[:] = 0
+        state[wide : wide + m] = i[row * m : row * m + m]
 
 
 @kernel
-def _end(row: int, results: Any, state: Any, m: int, steps: int) -> None:
+def _end(row: int, results: Any, state: Any, sizes: Any) -> None:
     """What is left of a row after its last step."""
     v, i, _, rate = results
-    potential, current, count = state
-    v[row * m : row * m + m] = potential[:m]
+    steps, wide, m = sizes
+    v[row * m : row * m + m] = state[:m]
     if i.size:
-        i[row * m : row * m + m] = current[:m]
+        i[row * m : row * m + m] = state[wide : wide + m]
     if rate.size:
         share = np.float32(1.0) / np.float32(steps)
-        for j in range(m):
-            rate[row * m + j] = np.float32(count[j]) * share
+        rate[row * m : row * m + m] = state[2 * wide : 2 * wide + m] * share
 
 
 @kernel
@@ -110,7 +110,7 @@ def layer(span: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron:
 
     Args:
         span: first row, and the row after the last one.
-        sizes: (steps, inputs, outputs).
+        sizes: (steps, inputs, outputs), steps below 2**24.
         given: (words, x, phase): (n * steps * words,) uint32, or none of them and (n * k,) float32,
             to be encoded with the phases of `encoding.encode`.
         weights: (codes, bias): (k * wide,) int16 or int32 and (wide,) int32; wide is the outputs
@@ -124,19 +124,20 @@ def layer(span: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron:
     steps, k, m = sizes
     words, x, phase = given
     width, wide = (k + WORD - 1) // WORD, weights[1].size
-    state = np.zeros(wide, np.float32), np.zeros(wide, np.float32), np.zeros(wide, np.int32)
+    # Potentials, currents, and spikes until now where they are counted.
+    state = np.empty((3 if results[3].size else 2) * wide, np.float32)
     room = np.empty(WORD * width, np.int64), np.empty(wide, np.int32), state
     encoded = np.empty(steps * width if x.size else 0, np.uint32)
     size = steps * (wide // WORD) if results[2].size else 0
     for row in range(span[0], span[1]):
-        _begin(row, results, state, m)
+        _begin(row, results, state, wide, m)
         arriving = words[row * steps * width : (row + 1) * steps * width]
         if x.size:
             encode(x, (row * k, row * k + k), steps, phase, encoded, 0)
             arriving = encoded
         fired = results[2][row * size : row * size + size]
         _row(arriving, (steps, width, m), weights, room, neuron, fired)
-        _end(row, results, state, m, steps)
+        _end(row, results, state, (steps, wide, m))
 
 
 @shared
