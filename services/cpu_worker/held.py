@@ -1,6 +1,6 @@
 """Tensors where the CPU backend keeps them: plain arrays, and weights ready for products."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from shared.tensors.layouts import Layout, Tensor, TensorType
 Arrays = dict[str, Array]
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plain:
     """A dense tensor, in whatever memory order the last product left it."""
 
     type: TensorType
     array: Array
+    whole: dict[int, Any] = field(default_factory=dict)  # as whole numbers, by binary places
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

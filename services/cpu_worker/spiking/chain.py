@@ -35,8 +35,8 @@ class Stage(NamedTuple):
     neurons: int
     weight: str
     bias: str
-    v: str
-    i: str
+    v: str | None  # None where nobody gives potentials, or wants the last ones
+    i: str | None  # of currents in the same way
     fires: bool  # whether spikes go to the next layer, or out of the chain
     counts: bool  # whether shares of steps with a spike go out of it
     results: tuple[tuple[str, str], ...]  # port, and where a run has what goes out by it
@@ -76,17 +76,21 @@ class Chain:
         """A run of a layer before its first step."""
         size = self.rows * stage.neurons
         fired = self.rows * self.steps * -(-stage.neurons // WORD)
-        filtered = stage.layer.synapse is not None
         return Run(
             stage.layer,
             (self.rows, self.steps, stage.inputs, stage.neurons),
-            v=layers.first(inputs.get(stage.v), size, stage.layer.leak),
-            i=layers.first(inputs.get(stage.i), size, 0.0) if filtered else NO_NUMBERS,
-            words=words,
-            x=x,
-            fired=np.empty(fired, np.uint32) if stage.fires else NO_WORDS,
-            rate=np.empty(size, np.float32) if stage.counts else NO_NUMBERS,
+            words,
+            x,
+            _carried(inputs, stage.v, size, stage.layer.leak),
+            _carried(inputs, stage.i, size, 0.0),
+            np.empty(fired, np.uint32) if stage.fires else NO_WORDS,
+            np.empty(size, np.float32) if stage.counts else NO_NUMBERS,
         )
+
+
+def _carried(inputs: Mapping[str, Held], port: str | None, size: int, otherwise: float) -> F32:
+    """Potentials or currents before the first step, where anybody asks for them."""
+    return NO_NUMBERS if port is None else layers.first(inputs.get(port), size, otherwise)
 
 
 def _held(run: Run, name: str) -> Held:
@@ -133,9 +137,15 @@ def _stage(links: tuple[Link, ...], at: int, *, counts: bool) -> Stage:
         m,
         port_of_chain(at, "weight"),
         port_of_chain(at, "bias"),
-        port_of_chain(at, "v"),
-        port_of_chain(at, "i"),
+        _asked(link, at, "v"),
+        _asked(link, at, "i"),
         fires="spikes" in link.wanted or (at + 1 < len(links) and not counts),
         counts=counts,
         results=tuple(wanted),
     )
+
+
+def _asked(link: Link, at: int, port: str) -> str | None:
+    """The port of the chain for what a layer carries over; None where nobody reads or gives it."""
+    given = port in link.types or f"{port}_next" in link.wanted
+    return port_of_chain(at, port) if given else None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:  # numba may be absent; kernels are imported when there are an
     from services.cpu_worker.spiking.running import Synapses
 
 Made = dict[str, Array | Tensor]
-# Whole numbers of a weight, or of a bias, by the binary places; they go with the weight.
-_KNOWN: "WeakKeyDictionary[Plain, dict[int, Synapses]]" = WeakKeyDictionary()
-_BIASES: "WeakKeyDictionary[Plain, dict[int, I32]]" = WeakKeyDictionary()
 
 
 def lif_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
@@ -80,13 +76,13 @@ def spike_rate(engine: Engine, inputs: Mapping[str, Held], attributes: Attribute
 
 def synapses_of(weight: Held, fraction: int) -> "Synapses":
     """Whole numbers of a weight (m, k); made once."""
-    from services.cpu_worker.spiking.running import Synapses
-
     assert isinstance(weight, Plain)  # the port's layout
-    known = _KNOWN.setdefault(weight, {})
-    if fraction not in known:
-        known[fraction] = Synapses.of(held.array(weight), fraction)
-    return known[fraction]
+    if (known := weight.whole.get(fraction)) is None:
+        from services.cpu_worker.spiking.running import Synapses
+
+        known = weight.whole[fraction] = Synapses.of(held.array(weight), fraction)
+    made: Synapses = known
+    return made
 
 
 def bias_of(bias: Held | None, neurons: int, fraction: int) -> I32:
@@ -96,10 +92,10 @@ def bias_of(bias: Held | None, neurons: int, fraction: int) -> I32:
     if bias is None:
         return running.no_bias(neurons)
     assert isinstance(bias, Plain)  # the port's layout
-    known = _BIASES.setdefault(bias, {})
-    if fraction not in known:
-        known[fraction] = running.bias_of(held.array(bias), fraction)
-    return known[fraction]
+    if fraction not in bias.whole:
+        bias.whole[fraction] = running.bias_of(held.array(bias), fraction)
+    made: I32 = bias.whole[fraction]
+    return made
 
 
 def first(given: Held | None, count: int, otherwise: float) -> F32:

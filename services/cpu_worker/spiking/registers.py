@@ -82,11 +82,13 @@ def _row(words: Any, sizes: Any, weights: Any, room: Any, neuron: Any, fired: An
 
 
 @kernel
-def _begin(row: int, results: Any, state: Any, wide: int, m: int) -> None:
+def _begin(row: int, results: Any, state: Any, sizes: Any, leak: Any) -> None:
     """Potentials and currents of a row before its first step, and no spikes."""
     v, i, _, _ = results
-    state[:] = 0
-    state[:m] = v[row * m : row * m + m]
+    _, wide, m = sizes
+    state[:wide], state[wide:] = leak, 0
+    if v.size:
+        state[:m] = v[row * m : row * m + m]
     if i.size:
         state[wide : wide + m] = i[row * m : row * m + m]
 
@@ -96,7 +98,8 @@ def _end(row: int, results: Any, state: Any, sizes: Any) -> None:
     """What is left of a row after its last step."""
     v, i, _, rate = results
     steps, wide, m = sizes
-    v[row * m : row * m + m] = state[:m]
+    if v.size:
+        v[row * m : row * m + m] = state[:m]
     if i.size:
         i[row * m : row * m + m] = state[wide : wide + m]
     if rate.size:
@@ -115,9 +118,10 @@ def layer(span: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron:
             to be encoded with the phases of `encoding.encode`.
         weights: (codes, bias): (k * wide,) int16 or int32 and (wide,) int32; wide is the outputs
             rounded up to words, with zeros beyond them.
-        results: (v, i, fired, rate): (n * m,) float32, first potentials and then the last;
-            currents, as many where synapses filter; spikes (n * steps * words,) uint32, and shares
-            of steps (n * m,) float32, written. Either of those two may be empty.
+        results: (v, i, fired, rate): (n * m,) float32 first potentials and then the last, and
+            currents; spikes (n * steps * words,) uint32, and shares of steps (n * m,) float32,
+            written. Each may be empty: then neurons begin at the leak, without currents, or
+            nobody asks for it.
         neuron: (potential per unit of a code, decay, leak, threshold, reset) float32, whether
             resets subtract, whether synapses filter, and (synapse, couple, direct) float32.
     """
@@ -130,7 +134,7 @@ def layer(span: Any, sizes: Any, given: Any, weights: Any, results: Any, neuron:
     encoded = np.empty(steps * width if x.size else 0, np.uint32)
     size = steps * (wide // WORD) if results[2].size else 0
     for row in range(span[0], span[1]):
-        _begin(row, results, state, wide, m)
+        _begin(row, results, state, (steps, wide, m), neuron[2])
         arriving = words[row * steps * width : (row + 1) * steps * width]
         if x.size:
             encode(x, (row * k, row * k + k), steps, phase, encoded, 0)

@@ -77,12 +77,12 @@ class Run(NamedTuple):
 
     layer: Layer
     shape: tuple[int, int, int, int]  # rows, steps, inputs, outputs: n, steps, k, m
-    v: F32  # (n * m,) first potentials, then the last
-    i: F32 = NO_NUMBERS  # (n * m,) currents in the same way; none where synapses do not filter
     words: U32 = NO_WORDS  # (n * steps * words,) the spikes that arrive, or
     x: F32 = NO_NUMBERS  # (n * k,) numbers that become evenly spaced ones
-    fired: U32 = NO_WORDS  # (n * steps * words,) spikes, written; or none
-    rate: F32 = NO_NUMBERS  # (n * m,) shares of steps with a spike, written; or none
+    v: F32 = NO_NUMBERS  # (n * m,) first potentials, then the last; none: from the leak to nowhere
+    i: F32 = NO_NUMBERS  # (n * m,) currents in the same way, from none
+    fired: U32 = NO_WORDS  # (n * steps * words,) spikes, written; none: nobody asks
+    rate: F32 = NO_NUMBERS  # (n * m,) shares of steps with a spike, written; none: nobody asks
 
 
 def advance(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
@@ -119,10 +119,12 @@ def by_events(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
 def by_blas(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
     """Spikes as numbers, one product, the membranes; and what comes before and after them."""
     n, steps, k, m = run.shape
-    if run.x.size:
-        run = run._replace(x=NO_NUMBERS, words=encoded(run.x, (n, steps, k), threads))
+    words = encoded(run.x, (n, steps, k), threads) if run.x.size else run.words
     fired = run.fired if run.fired.size else np.empty(n * steps * -(-m // WORD), np.uint32)
-    _multiplied(run._replace(fired=fired), synapses, bias[:m], threads)
+    v = run.v if run.v.size else np.full(n * m, run.layer.leak, np.float32)
+    i = run.i if run.i.size else np.zeros(n * m, np.float32)
+    full = run._replace(x=NO_NUMBERS, words=words, v=v, i=i, fired=fired)
+    _multiplied(full, synapses, bias[:m], threads)
     if run.rate.size:
         counted(fired, steps, m, run.rate)
 
@@ -135,7 +137,7 @@ def _multiplied(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
     chunk = max(ROOM // max(steps * k, 1), 1)
     pair = (events.membranes, events.membranes_shared)
     words, fired = run.words.reshape(n, -1), run.fired.reshape(n, -1)
-    v, i = run.v.reshape(n, m), run.i.reshape(n if run.i.size else 0, m)
+    v, i = run.v.reshape(n, m), run.i.reshape(n, m)
     for first in range(0, n, chunk):
         rows = slice(first, min(first + chunk, n))
         count = rows.stop - first
