@@ -25,13 +25,14 @@ class Plain:
     whole: dict[int, Any] = field(default_factory=dict)  # as whole numbers, by binary places
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Packed:
     """A tensor of another layout, and what products use in its place."""
 
     tensor: Tensor
     type: TensorType
     weight: Product | Quantized | None  # None where there is no product
+    whole: dict[int, Any] = field(default_factory=dict)  # as `Plain.whole`
 
 
 Held = Plain | Packed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.cpu_worker.spiking import learning, running
+from services.cpu_worker.spiking import learning, recurrent, running
 from services.cpu_worker.spiking.running import Run, Synapses, by_blas, by_events
 from shared.operators import recurrent as definition
 from shared.operators import recurrent_cases, spike_trains
@@ -40,6 +40,8 @@ def verify(threads: int) -> None:
             weight = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(scale)
             _layer(weight, x, layer, threads)
     _learning(rng, spikes, words.reshape(ROWS, STEPS, -1))
+    for fraction in (12, 20):  # codes that fit in 16 bits, and that do not
+        _recurrent(spikes, words.reshape(ROWS, STEPS, -1), fraction, threads)
 
 
 def _layer(weight: F32, x: F32, layer: Layer, threads: int) -> None:
@@ -97,31 +99,32 @@ def _learning(rng: np.random.Generator, spikes: U8, words: U32) -> None:
     _require(right, "plastic_layer")
 
 
-def _recurrent(spikes: U8, words: U32, threads: int) -> None:
+def _recurrent(spikes: U8, words: U32, fraction: int, threads: int) -> None:
     """A population of two stages with lags."""
     rng = np.random.default_rng(7)
-    held = recurrent_cases.synapses(rng, OUTPUTS, 3), recurrent_cases.neurons(rng, OUTPUTS)
     weight: F32 = rng.standard_normal((OUTPUTS, INPUTS), dtype=np.float32) * np.float32(0.1)
-    inputs = {"spikes": spike_trains.bits(spikes), "weight": dense(weight)}
-    inputs |= dict(zip(("recurrent", "neurons"), held, strict=True))
-    given: Attributes = {"stages": (20, OUTPUTS - 20), "subtract": False, "fraction": 16}
-    wanted = definition.recurrent_layer(inputs, given)
-    shape, made = (ROWS, OUTPUTS), -(-OUTPUTS // 32)
+    given = {"spikes": spike_trains.bits(spikes), "weight": dense(weight)}
+    given["recurrent"] = recurrent_cases.synapses(rng, OUTPUTS, 3)
+    given["neurons"] = recurrent_cases.neurons(rng, OUTPUTS)
+    told: Attributes = {"stages": (20, OUTPUTS - 20), "subtract": False, "fraction": fraction}
+    wanted = definition.recurrent_layer(given, told)
+    neurons: F32 = given["neurons"].values.view(np.float32)
     run = recurrent.Run(
         words,
-        codes=Synapses.of(weight, 16).codes,
+        codes=Synapses.of(weight, fraction).codes,
         bias=np.zeros(OUTPUTS, np.int32),
-        neurons=held[1].values.view(np.float32),
-        v=np.tile(held[1].values.view(np.float32)[1], (ROWS, 1)),
-        i=np.zeros(shape, np.float32),
-        past=np.zeros((ROWS, 2, made), np.uint32),
-        fired=np.zeros((ROWS, STEPS, made), np.uint32),
+        neurons=neurons,
+        v=np.tile(neurons[1], ROWS),
+        i=np.zeros(ROWS * OUTPUTS, np.float32),
+        past=np.zeros((ROWS, 2, -(-OUTPUTS // 32)), np.uint32),
+        fired=np.zeros((ROWS, STEPS, -(-OUTPUTS // 32)), np.uint32),
     )
-    wires, unit = recurrent.Wires.of(held[0], 16), np.float32(2.0**-16)
+    wires, unit = recurrent.Wires.of(given["recurrent"], fraction), np.float32(2.0**-fraction)
     recurrent.advance(run, wires, (20, OUTPUTS), unit, False, threads)
     right = np.array_equal(run.fired, wanted["spikes"].values)
-    right = right and np.array_equal(run.v, wanted["v_next"].values)
-    _require(right and np.array_equal(run.i, wanted["i_next"].values), "recurrent_layer")
+    right = right and np.array_equal(run.v, wanted["v_next"].values.reshape(-1))
+    right = right and np.array_equal(run.i, wanted["i_next"].values.reshape(-1))
+    _require(right, "recurrent_layer")
 
 
 def _require(right: bool, name: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
-from services.cpu_worker.held import Held, Packed, Plain
+from services.cpu_worker.held import Held, Plain
 from shared.operators import plastic, recurrent, spike_trains, spiking_layers
 from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
@@ -146,42 +146,40 @@ def recurrent_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attr
     """Work proportional to the spikes that come and go; rows are shared among threads."""
     from services.cpu_worker.spiking.recurrent import Run, advance
 
-    n, steps, _ = _shape(inputs["spikes"])
-    fraction = int(attributes["fraction"])  # type: ignore[arg-type]  # its kind
-    neurons, wires = held.array(inputs["neurons"]), _wires(inputs["recurrent"], fraction)
-    m = neurons.shape[1]
+    (n, steps, k), fraction = shape_of(inputs["spikes"]), int(attributes["fraction"])  # type: ignore[arg-type]  # its kind
+    neurons, wires = held.array(inputs["neurons"]), wires_of(inputs["recurrent"], fraction)
+    m, past = neurons.shape[1], inputs.get("past")
     lags, words = held.packed(inputs["recurrent"]).tensor.shape[0] // m, -(-m // 32)
-    bias = _no_bias(m)
-    if "bias" in inputs:
-        bias = _synapses(inputs["bias"], fraction).codes.reshape(-1)
+    lately = (n, lags - 1, words)
     run = Run(
-        _words(inputs["spikes"]),
-        codes=_synapses(inputs["weight"], fraction).codes,
-        bias=bias,
+        words_of(inputs["spikes"]).reshape(n, steps, -(-k // 32)),
+        codes=synapses_of(inputs["weight"], fraction).codes,
+        bias=bias_of(inputs.get("bias"), m, fraction)[:m],
         neurons=neurons,
-        v=_first(inputs, "v", (n, m), neurons[1]),
-        i=_first(inputs, "i", (n, m), 0.0),
-        past=_words(inputs["past"]) if "past" in inputs else np.zeros((n, lags - 1, words), "u4"),
+        v=first(inputs.get("v"), n * m, 0.0) if "v" in inputs else np.tile(neurons[1], n),
+        i=first(inputs.get("i"), n * m, 0.0),
+        past=np.zeros(lately, np.uint32) if past is None else words_of(past).reshape(lately),
         fired=np.zeros((n, steps, words), np.uint32),
     )
     unit, subtract = np.float32(2.0**-fraction), attributes["subtract"] is True
     if n:
         ends = recurrent.stages_of(attributes, m)
         advance(run, wires, ends, unit, subtract, engine.threads)
-    lately = np.concatenate([run.past, run.fired], axis=1)[:, steps:]
-    kept: Made = {"v_next": run.v, "i_next": run.i, "past_next": _bits(lately, (n, lags - 1, m))}
-    return {"spikes": _bits(run.fired, (n, steps, m)), **kept}
+    after = np.concatenate([run.past, run.fired], axis=1)[:, steps:]
+    kept: Made = {"v_next": run.v.reshape(n, m), "i_next": run.i.reshape(n, m)}
+    kept["past_next"] = bits(after, (n, lags - 1, m))
+    return {"spikes": bits(run.fired, (n, steps, m)), **kept}
 
 
-def _wires(weight: Held, fraction: int) -> "Wires":
+def wires_of(weight: Held, fraction: int) -> "Wires":
     """Whole numbers of the synapses between neurons; made once."""
     from services.cpu_worker.spiking.recurrent import Wires
 
     packed = held.packed(weight)
-    known = _WIRED.setdefault(packed, {})
-    if fraction not in known:
-        known[fraction] = Wires.of(packed.tensor, fraction)
-    return known[fraction]
+    if fraction not in packed.whole:
+        packed.whole[fraction] = Wires.of(packed.tensor, fraction)
+    made: Wires = packed.whole[fraction]
+    return made
 
 
 OPERATORS = {

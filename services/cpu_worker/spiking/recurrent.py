@@ -79,8 +79,8 @@ class Run:
     codes: I32  # (k, m) of their synapses
     bias: I32  # (m,)
     neurons: F32  # (7, m)
-    v: F32  # (n, m) first potentials, then the last
-    i: F32  # (n, m) currents in the same way
+    v: F32  # (n m,) first potentials, then the last
+    i: F32  # (n m,) currents in the same way
     past: U32  # (n, lags - 1, words)
     fired: U32  # (n, steps, words), written
 
