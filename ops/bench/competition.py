@@ -26,7 +26,7 @@ from services.cpu_worker.backend import CpuBackend
 from shared.chassis.settings import CpuSettings
 from shared.network import execute
 from shared.network.graph import Network
-from shared.network.training import backward, competitive
+from shared.network.training import backward, competitive, voting
 from shared.network.training.competitive import I64, Competitive, Learned
 from shared.operators.spec import Backend
 from shared.tensors.layouts import dense
@@ -82,7 +82,7 @@ def of_seed(
     seconds = time.perf_counter() - began
     answers = competitive.responses(learned, data.x, plan, run)
     stands = competitive.standing(answers, data.labels, CLASSES)
-    network = competitive.network(learned, stands, CLASSES, plan)
+    network = voting.network(learned, stands, CLASSES, plan)
     found = {
         "accuracy": accuracy(network, data, backend),
         "seconds": seconds,

@@ -9,21 +9,28 @@ Source: Diehl and Cook 2015, "Unsupervised learning of digit recognition using
 spike-timing-dependent plasticity", with one layer in place of excitatory and inhibitory neurons.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import exp
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.network.graph import Network, Step
 from shared.operators import catalog, plastic, spike_trains, validate
 from shared.operators.spec import Attributes, Run
 from shared.spiking import synapses
-from shared.tensors.dtypes import F32, Dtype
-from shared.tensors.layouts import Layout, TensorType, dense
+from shared.tensors.dtypes import F32
+from shared.tensors.layouts import dense
 
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+MOST = {"neurons": 16_384, "steps": 10_000, "epochs": 100_000}
+MAX_SYNAPSES = 2**24  # 64 MiB of weights
+MAX_SHOWN = 10_000_000  # rows of all epochs together
+HELD = ("decay", "leak", "threshold", "reset", "fraction", "inhibition", "alone")  # learns or not
+NONE = -1  # what a neuron that never answers stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,16 @@ class Competitive:
     total: float = 0.125  # sum of a neuron's weights, per input
     decay: float = 0.9  # share of a potential that is left after a step
     threshold: float = 1.0
+    leak: float = 0.0
+    reset: float = 0.0
+    fraction: int = 16  # binary places of the weights
     a_plus: float = 0.03
     offset: float = 0.5
     tau_plus: float = 10.0
     theta_plus: float = 0.1
     tau_theta: float = 1e5
     inhibition: float = 4.0
+    alone: bool = True  # at most one fires in a step
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,14 +62,15 @@ class Competitive:
         Raises:
             ValueError: a size, a time or a share is out of its range; names it.
         """
-        for name in ("neurons", "steps", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is 1 to {most}, got {getattr(self, name)}")
         for name in ("total", "threshold", "tau_plus", "tau_theta"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is positive, got {getattr(self, name)}")
         if not 0 < self.peak <= 1:
             raise ValueError(f"peak is a share of 0..1, got {self.peak}")
+        plastic.parts_of(self.attributes(learns=True))
 
     def attributes(self, *, learns: bool) -> Attributes:
         """Of the layer; one that does not learn does not tire either."""
@@ -69,8 +81,7 @@ class Competitive:
             "theta_plus": self.theta_plus,
             "theta_decay": exp(-1 / self.tau_theta),
         }
-        held = {"decay": self.decay, "threshold": self.threshold, "inhibition": self.inhibition}
-        whole = {**held, "alone": True, **(rule if learns else {})}
+        whole = {**{name: getattr(self, name) for name in HELD}, **(rule if learns else {})}
         return validate.complete(catalog.spec("plastic_layer"), whole)
 
 
@@ -88,6 +99,23 @@ def start(inputs: int, plan: Competitive) -> Learned:
     return Learned(_scaled(weight, plan), np.zeros(plan.neurons, np.float32))
 
 
+def scaled(found: Learned, plan: Competitive) -> Learned:
+    """The same, with weights of the sum that a plan wants."""
+    return Learned(_scaled(found.weight, plan), found.theta)
+
+
+def order(plan: Competitive, rows: int, *, begin: int = 0) -> Iterator[tuple[int, int]]:
+    """Every showing of a run, from `begin` on: the row, and the seed of its spikes."""
+    return islice(_order(plan, rows), begin, None)
+
+
+def _order(plan: Competitive, rows: int) -> Iterator[tuple[int, int]]:
+    rng = np.random.default_rng((plan.seed, 1))
+    for _ in range(plan.epochs):
+        for row in rng.permutation(rows):
+            yield int(row), int(rng.integers(2**31))
+
+
 def fit(x: F32, plan: Competitive, run: Run) -> Learned:
     """Show all rows, each `epochs` times, in random order.
 
@@ -96,13 +124,12 @@ def fit(x: F32, plan: Competitive, run: Run) -> Learned:
         run: a backend's calls; see `backward.on`.
 
     Raises:
-        ValueError: there are no rows, or values outside.
+        ValueError: see `require`.
     """
-    _require(x)
-    found, rng = start(x.shape[1], plan), np.random.default_rng((plan.seed, 1))
-    for _ in range(plan.epochs):
-        for row in rng.permutation(len(x)):
-            found, _ = show(found, x[row], plan, run, learns=True, seed=int(rng.integers(2**31)))
+    require(x, plan)
+    found = start(x.shape[1], plan)
+    for row, seed in order(plan, len(x)):
+        found, _ = show(found, x[row], plan, run, learns=True, seed=seed)
     return found
 
 
@@ -124,7 +151,7 @@ def show(
 
 def responses(found: Learned, x: F32, plan: Competitive, run: Run) -> F32:
     """Shares of steps in which each neuron fires for each row, (n, m), without learning."""
-    _require(x)
+    require(x, plan)
     shown = (show(found, row, plan, run, learns=False, seed=at) for at, row in enumerate(x))
     return np.stack([fired for _, fired in shown])
 
@@ -135,39 +162,44 @@ def standing(answers: F32, labels: I64, classes: int) -> I64:
     Args:
         answers: (n, m) of `responses`.
         labels: (n,) from 0 to `classes` - 1.
+
+    Returns:
+        0 to `classes` - 1, or `NONE` where a neuron answered no row at all.
     """
-    means = [answers[labels == label].mean(axis=0) for label in range(classes)]
-    return np.asarray(np.stack(means).argmax(axis=0), np.int64)
+    totals = np.zeros((classes, answers.shape[1]))
+    np.add.at(totals, labels, answers)
+    return stands_for(totals, np.bincount(labels, minlength=classes))
 
 
-def network(found: Learned, stands: I64, classes: int, plan: Competitive) -> Network:
-    """What was learned as a network: x (1, k) gives scores (1, classes), the mean answer of the
-    neurons that stand for each class. Neurons of one row compete, so rows come one by one."""
-    votes = (stands == np.arange(classes)[:, np.newaxis]).astype(np.float32)
-    votes /= np.maximum(votes.sum(axis=1, keepdims=True), 1)
-    weights = {"peak": dense(np.array(plan.peak, np.float32)), "votes": dense(votes)}
-    weights |= {"synapses": dense(found.weight), "theta": dense(found.theta)}
-    layer = {"spikes": "s0", "weight": "synapses", "theta": "theta"}
-    kept = {f"{port}_next": f"layer:{port}" for port in ("weight", *plastic.KEPT)}
-    shown: Attributes = {"steps": plan.steps, "mode": "randomly", "seed": plan.seed}
-    fixed = plan.attributes(learns=False)
-    steps = (
-        Step("scale", "mul", {"a": "x", "b": "peak"}, {"y": "rates"}),
-        Step("encode", "rate_encode", {"x": "rates"}, {"spikes": "s0"}, shown),
-        Step("layer", "plastic_layer", layer, {"spikes": "s1", **kept}, fixed),
-        Step("answers", "spike_rate", {"spikes": "s1"}, {"y": "fired"}),
-        Step("vote", "gemm_f32", {"x": "fired", "weight": "votes"}, {"y": "scores"}),
-    )
-    kind = TensorType(Layout.DENSE, Dtype.F32, (None, found.weight.shape[1]))
-    return Network({"x": kind}, ("scores",), steps, weights)
+def stands_for(totals: F64, rows: I64) -> I64:
+    """The class that each neuron stands for, see `standing`.
+
+    Args:
+        totals: (classes, m) answers of every neuron, summed over the rows of each class.
+        rows: (classes,) how many those are; a class without rows is no neuron's.
+    """
+    means = totals / np.maximum(rows, 1)[:, np.newaxis]
+    return np.where(means.max(axis=0) > 0, means.argmax(axis=0), NONE).astype(np.int64)
 
 
-def _scaled(weight: F32, plan: Competitive) -> F32:
-    return synapses.normalised(weight, plan.total * weight.shape[1])
+def require(x: F32, plan: Competitive) -> None:
+    """Look at rows before they are shown.
 
-
-def _require(x: F32) -> None:
+    Raises:
+        ValueError: there are none, values lie outside 0 to 1, or it would be too much work.
+    """
     if x.ndim != 2 or not x.size:
         raise ValueError(f"rows are (n, k) with one of each at least, got {x.shape}")
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"rows are shares of 0..1, got {np.nanmin(x):g} to {np.nanmax(x):g}")
+    rows, inputs = x.shape
+    for what, count, most in (
+        (f"{plan.neurons} neurons of {inputs} inputs have", plan.neurons * inputs, MAX_SYNAPSES),
+        (f"{plan.epochs} epochs of {rows} rows show", plan.epochs * rows, MAX_SHOWN),
+    ):
+        if count > most:
+            raise ValueError(f"{what} {count}, over the limit of {most}")
+
+
+def _scaled(weight: F32, plan: Competitive) -> F32:
+    return synapses.normalised(weight, plan.total * weight.shape[1])
