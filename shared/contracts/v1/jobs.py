@@ -9,7 +9,7 @@ from shared.contracts import subjects
 from shared.contracts.errors import InvalidMessage
 from shared.contracts.message import Message, Value
 from shared.contracts.v1.recipes import Budget, Recipe
-from shared.contracts.v1.training import Training
+from shared.contracts.v1.training import Stdp, Training
 from shared.tensors import header
 
 Token = Annotated[str, StringConstraints(pattern=rf"^{subjects.TOKEN.pattern}$")]
@@ -97,9 +97,16 @@ class TrainBody(Training):
     wanted output), and may carry `x` and `labels` that no training has seen, to measure on. A job
     with `artifact` is the computing alone: it is pinned to a class of workers, and its report names
     the artifact that came out.
+
+    The method stdp learns without labels (network.training.competitive): of `Training` it reads
+    epochs and seed. `train_x` is (n, k) f32 from 0 to 1; labels say afterwards which class each
+    neuron answers most. A `model` that does not exist is made. The result has the tensor `scores`,
+    (n, classes), of the rows `x`.
     """
 
     kind: Literal["train"] = "train"
+    method: Literal["gradient", "stdp"] | None = None  # None: gradient
+    stdp: Stdp | None = None  # None: all as it is there
     model: ModelName | None = None
     artifact: Sha256 | None = None
     variant: ModelName = "trained"  # the name of the result

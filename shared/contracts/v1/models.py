@@ -51,6 +51,7 @@ class Variant(Value):
     artifact: BlobRef
     weight_bytes: int
     method: str = "dense"
+    job: Token | None = None  # that made it; None: not noted
     latencies: tuple[Latency, ...] = ()
     steps: dict[str, tuple[StepTime, ...]] = {}  # per class, traced at batch 1
     verdict: Verdict | None = None

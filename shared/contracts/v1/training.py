@@ -48,6 +48,26 @@ class Activity(Value):
     outputs: bool = False  # the last neurons, whose spikes are the answer, pay too
 
 
+class Stdp(Value):
+    """Neurons that compete and learn by STDP, without labels: times in steps, weights 0 to 1.
+
+    None: what the network says, else as in network.training.competitive, which also has the limits.
+    """
+
+    neurons: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)  # that a row is shown
+    peak: float | None = Field(default=None, gt=0.0, le=1.0)  # spikes per step of an input of 1
+    total: float | None = Field(default=None, gt=0.0)  # sum of a neuron's weights, per input
+    decay: float | None = None  # share of a potential that is left after a step
+    threshold: float | None = Field(default=None, gt=0.0)
+    a_plus: float | None = None  # weight gained at a spike of the neuron, per unit of trace
+    offset: float | None = None  # trace below which a spike of the neuron weakens
+    tau_plus: float | None = Field(default=None, gt=0.0)  # of traces
+    theta_plus: float | None = None  # what a spike adds to the neuron's own threshold
+    tau_theta: float | None = Field(default=None, gt=0.0)  # in which that falls back
+    inhibition: float | None = Field(default=None, ge=0.0)  # what a spike takes from all others
+
+
 class Training(Value):
     """An optimiser and its settings; the order of the rows follows from the seed."""
 
