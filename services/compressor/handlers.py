@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.compressor import compressing, exporting, importing, training
+from services.compressor import competing, compressing, exporting, importing, training
 from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.errors import InvalidMessage
@@ -21,7 +21,7 @@ class CompressorHandler:
     async def handle(
         self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
     ) -> Outcome:
-        """Run one job; raises what the four modules raise."""
+        """Run one job; raises what the five modules raise."""
         match job.body:
             case ImportBody() as body:
                 return await importing.run(self._bus, body, progress)
@@ -29,6 +29,8 @@ class CompressorHandler:
                 return await exporting.run(self._bus, body, progress)
             case CompressBody() as body:
                 return await compressing.run(self._bus, job, body, tensors, progress)
+            case TrainBody(method="stdp") as body:
+                return await competing.run(self._bus, job, body, tensors, progress)
             case TrainBody() as body:
                 return await training.run(self._bus, job, body, tensors, progress)
             case other:

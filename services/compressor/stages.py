@@ -131,7 +131,7 @@ class Kitchen:
         body = TrainBody(**given, worker_class=training.COMPUTES)
         rows = {name: self.tensors[name] for name in training.LEARNED if name in self.tensors}
         bench = self.bench
-        record = await training.compute(bench.bus, bench.job, body, now, rows, self._training)
+        record, _ = await training.compute(bench.bus, bench.job, body, now, rows, self._training)
         return Made(artifact=training.trained(record))
 
     async def _training(self, done: float, what: str) -> None:

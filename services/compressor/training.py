@@ -34,13 +34,15 @@ async def run(
     """
     if body.model is None:
         raise InvalidMessage("body: name the model to train")
+    if body.stdp is not None:
+        raise InvalidMessage("body.stdp: it is for the method stdp; set `method`, or leave it out")
     manifest = await manifests.read(bus, body.model)
     first = manifest.variants[0]
     if body.variant == first.name:
         raise InvalidMessage(f"body.variant: {first.name!r} is what the model came with; stays")
     held = labelled.read(manifest, _held_out(tensors)) if "x" in tensors else None
     learned = {name: tensors[name] for name in LEARNED if name in tensors}
-    record = await compute(bus, job, body, first.artifact, learned, progress)
+    record, _ = await compute(bus, job, body, first.artifact, learned, progress)
     made = trained(record)
     try:
         measured: list[Measured] = []
@@ -62,11 +64,12 @@ async def compute(
     bus: Bus,
     job: JobSubmitted,
     body: TrainBody,
-    start: BlobRef,
+    start: BlobRef | None,
     tensors: Mapping[str, Tensor],
     progress: Progress,
-) -> JobFinished:
-    """Train an artifact on a class of workers; the record's report names what came out.
+) -> tuple[JobFinished, dict[str, Tensor]]:
+    """Train an artifact on a class of workers, or one that is made there; the record's report names
+    what came out.
 
     Raises:
         SuiteError: what the computing failed with.
@@ -77,11 +80,10 @@ async def compute(
         priority=job.priority,
         deadline=job.deadline,
         worker_class=body.worker_class or COMPUTES,
-        body=body.model_copy(update={"model": None, "artifact": start.sha256}),
+        body=body.model_copy(update={"model": None, "artifact": start and start.sha256}),
     )
     async with _passing_on(bus, asked, progress):
-        record, _ = await jobs.submit_and_wait(bus, asked, tensors, timeout=PATIENCE)
-    return record
+        return await jobs.submit_and_wait(bus, asked, tensors, timeout=PATIENCE)
 
 
 def trained(record: JobFinished) -> BlobRef:

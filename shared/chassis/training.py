@@ -1,33 +1,29 @@
 """The computing of a `train` job on any backend: in slices, so that others may use the device, and
 with checkpoints, so that another worker goes on bit by bit when this one dies.
-
-A checkpoint is a blob; where it is stands in `el_ctl` under a hash of all that the result depends
-on. So a job that is asked for again is answered from the last checkpoint, too.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import asdict
 from time import perf_counter
 
 import anyio.to_thread
-import structlog
 
 from shared.bus.port import Bus
+from shared.chassis import competing, learned
 from shared.chassis.artifacts import Artifacts
+from shared.chassis.checkpoints import LEG, SLICE, Checkpoints
+from shared.chassis.competing import Desk
 from shared.chassis.device import DeviceThread
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.errors import (
-    BlobMissing,
     InvalidMessage,
     InvalidTensor,
     TrainingDiverged,
 )
-from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef, TrainBody
 from shared.network import activity, artifact
 from shared.network.graph import Network
-from shared.network.training import backward, loop, state
+from shared.network.training import backward, loop
 from shared.network.training.loop import Rows
 from shared.network.training.plan import (
     ActivityPlan,
@@ -40,16 +36,10 @@ from shared.network.training.plan import (
 )
 from shared.network.training.state import TrainState
 from shared.operators.spec import Backend
-from shared.tensors import container
-from shared.tensors.dtypes import Dtype
-from shared.tensors.layouts import Layout, Tensor, dense
+from shared.tensors.layouts import Tensor, dense
 
-SLICE = 0.05  # [s] of steps before others may use the device
-LEG = 5.0  # [s] of steps between checkpoints
 SHOWN = 256  # rows learned from, in which a trained network's spikes are counted
 EDITION = "2"  # of the arithmetic; another one takes up no checkpoint
-X, LABELS = "train_x", "train_labels"
-log = structlog.get_logger()
 
 
 class Trainer:
@@ -59,6 +49,7 @@ class Trainer:
         self._bus = bus
         self._device = device
         self._artifacts = artifacts
+        self._checkpoints = Checkpoints(bus)
 
     async def run(
         self, body: TrainBody, tensors: Mapping[str, Tensor], progress: Progress
@@ -71,17 +62,21 @@ class Trainer:
             InvalidTensor: the rows do not fit the network.
             TrainingDiverged: the loss is not finite any more.
             BlobMissing, InvalidNetwork.
+            Of the method stdp see `competing.run`.
         """
+        if body.method == "stdp":
+            desk = Desk(self._bus, self._device, self._artifacts, self._checkpoints)
+            return await competing.run(desk, body, tensors, progress)
         if body.artifact is None:
             raise InvalidMessage("body: a pinned train job names an artifact")
         data = await self._artifacts.read(body.artifact)
         settings = plan(body)
-        rows = await anyio.to_thread.run_sync(rows_of, tensors)
+        rows = await anyio.to_thread.run_sync(learned.rows_of, tensors)
         try:
             total = settings.steps(len(rows.x))
         except ValueError as error:
             raise InvalidTensor(str(error)) from None
-        key = f"train.{await anyio.to_thread.run_sync(_key, body, tensors)}"
+        key = await anyio.to_thread.run_sync(learned.key, EDITION, body, tensors)
         now = await self._resumed(key, settings, len(rows.x))
         begun = now.step if now else 0
         if now is None:
@@ -99,44 +94,11 @@ class Trainer:
 
     async def _resumed(self, key: str, settings: TrainPlan, rows: int) -> TrainState | None:
         """The last checkpoint; None when there is none that can be read."""
-        entry = await self._bus.get(Bucket.CONTROL, key)
-        if entry is None or entry.value is None:
-            return None
-        try:
-            data = await self._bus.get_blob(BlobRef.model_validate_json(entry.value))
-            found = await anyio.to_thread.run_sync(state.unpack, data)
-            return loop.checked(found, settings, rows)
-        except (BlobMissing, ValueError) as error:
-            log.warning("checkpoint.refused", key=key, reason=str(error))
-            return None
+        return await self._checkpoints.last(key, lambda found: loop.checked(found, settings, rows))
 
     async def _keep(self, key: str, now: TrainState) -> None:
         """Store a checkpoint in place of the last one."""
-        ref = await self._bus.put_blob(await anyio.to_thread.run_sync(state.pack, now))
-        last = await self._bus.get(Bucket.CONTROL, key)
-        await self._bus.put(Bucket.CONTROL, key, ref.model_dump_json().encode())
-        if last is not None and last.value is not None:
-            old = BlobRef.model_validate_json(last.value)
-            if old != ref:
-                await self._bus.delete_blob(old)
-
-
-def rows_of(tensors: Mapping[str, Tensor]) -> Rows:
-    """The rows that a train job learns from.
-
-    Raises:
-        InvalidTensor: one is missing, not dense, not finite, or not as long as the other.
-    """
-    if missing := [name for name in (X, LABELS) if name not in tensors]:
-        raise InvalidTensor(f"a train job needs the tensor {missing[0]!r}; got {sorted(tensors)}")
-    for name in (X, LABELS):
-        if tensors[name].layout is not Layout.DENSE or tensors[name].dtype is Dtype.BF16:
-            raise InvalidTensor(f"{name} is {tensors[name].layout} {tensors[name].dtype}")
-    x, labels = tensors[X].values, tensors[LABELS].values
-    try:
-        return Rows(x, labels)
-    except ValueError as error:
-        raise InvalidTensor(f"{X}, {LABELS}: {error}") from None
+        await self._checkpoints.keep(key, now)
 
 
 def plan(body: TrainBody) -> TrainPlan:
@@ -210,14 +172,6 @@ def _teller(progress: Progress, total: int) -> Callable[[tuple[int, float]], Awa
         await progress(step / total, f"step {step} of {total}, loss {loss:.4g}")
 
     return tell
-
-
-def _key(body: TrainBody, tensors: Mapping[str, Tensor]) -> str:
-    """A hash of all that the result depends on."""
-    asked = body.model_dump_json(exclude={"variant", "worker_class", "model"})
-    packed = container.pack({name: tensors[name] for name in (X, LABELS)})
-    whole = "\n".join((EDITION, asked, container.digest(packed)))
-    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _activity(backend: Backend, made: Network, rows: Rows) -> dict[str, object]:

@@ -5,6 +5,7 @@ Energy of an operation in 45 nm at 0.9 V: Horowitz 2014, "Computing's Energy Pro
 can do about it)", figure 1.1.9. It says nothing of memory, which takes most, nor of this machine.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,22 @@ def of(network: Network, inputs: Tensors, run: Run) -> dict[str, Activity]:
         raise ValueError("no step of the network is a layer of spiking neurons")
     values = backward.forward(network, inputs, run).values
     return {step.name: _of(step, values) for step in layers}
+
+
+def total(calls: Sequence[Mapping[str, Activity]]) -> dict[str, Activity]:
+    """Activity of several calls of one network with equally many rows and steps, together."""
+    return {name: _sum([call[name] for call in calls]) for name in calls[0]}
+
+
+def _sum(parts: Sequence[Activity]) -> Activity:
+    return Activity(
+        neurons=parts[0].neurons,
+        spikes=sum(part.spikes for part in parts),
+        silence=sum(part.silence for part in parts) / len(parts),
+        operations=sum(part.operations for part in parts),
+        dense=sum(part.dense for part in parts),
+        joules=sum(part.joules for part in parts),
+    )
 
 
 def _of(step: Step, values: Tensors) -> Activity:

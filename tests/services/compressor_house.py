@@ -95,13 +95,15 @@ class House:
         held = await self.bus.history(Stream.BLOBS, "el.v1.blob.>")
         return {stored.subject.split(".")[3] for stored in held}
 
-    async def cancelled(self, body: Body, tensors: Mapping[str, Tensor]) -> JobFinished:
-        """The record of a job that is withdrawn as soon as it tells of a loss."""
+    async def cancelled(
+        self, body: Body, tensors: Mapping[str, Tensor], told: bytes = b"loss"
+    ) -> JobFinished:
+        """The record of a job that is withdrawn as soon as it tells of a loss, or of what else."""
         job = JobSubmitted(job=f"job-{next(self.ids)}", body=body)
         begun = anyio.Event()
         await self.bus.subscribe(
             subjects.event(job.tenant, job.job, "progress"),
-            lambda message: begun.set() if b"loss" in message.data else None,
+            lambda message: begun.set() if told in message.data else None,
         )
         await jobs.submit(self.bus, job, tensors)
         with anyio.fail_after(SECONDS):
