@@ -1,6 +1,6 @@
 """`ellesmere infer`: run a model on arrays from a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from shared.client.client import Client
+    from shared.client.client import Client, ModelMetadata
     from shared.contracts.v1.jobs import JobFinished
     from shared.tensors.dtypes import Array
 
@@ -39,7 +39,8 @@ def infer(  # noqa: PLR0913 - one per option
     activity: Activity = False,
     timeout: Timeout = 30.0,
 ) -> None:
-    """Run a model on a batch and print what comes out.
+    """Run a model on a batch and print what comes out; one that takes a row at a time gets them one
+    by one.
 
     Example: ellesmere infer digits --input images.npy --output scores.npz
     """
@@ -70,7 +71,7 @@ def _tell_activity(
     )
 
     async def work(client: "Client") -> "JobFinished":
-        fitting = await _fitting(client, name, given, version)
+        fitting = _fitting(await client.metadata(name, version), given)
         receipt = await client.submit(body, {key: dense(array) for key, array in fitting.items()})
         return await remote.follow(session, client, receipt.job, timeout=timeout)
 
@@ -90,15 +91,32 @@ async def _infer(
     client: "Client", name: str, given: "Mapping[str, Array]", version: str, timeout: float
 ) -> "dict[str, Array]":
     """Run the model on what fits it."""
-    fitting = await _fitting(client, name, given, version)
-    return await client.infer(name, fitting, version=version, timeout=timeout)
-
-
-async def _fitting(
-    client: "Client", name: str, given: "Mapping[str, Array]", version: str
-) -> "dict[str, Array]":
-    """A single array goes to the single input, whatever that is called; floats are narrowed."""
     metadata = await client.metadata(name, version)
+    fitting = _fitting(metadata, given)
+    made = [
+        await client.infer(name, part, version=version, timeout=timeout)
+        for part in _parts(metadata, fitting)
+    ]
+    return made[0] if len(made) == 1 else _joined(made)
+
+
+def _parts(metadata: "ModelMetadata", given: "Mapping[str, Array]") -> "list[Mapping[str, Array]]":
+    """Calls that a model takes: rows one by one where it takes one and more came, else all."""
+    rows = {len(array) if array.ndim else 0 for array in given.values()}
+    single = all(port.shape[:1] == (1,) for port in metadata.inputs)
+    if not single or len(rows) != 1 or not min(rows):
+        return [given]
+    return [{name: array[at : at + 1] for name, array in given.items()} for at in range(min(rows))]
+
+
+def _joined(made: "Sequence[Mapping[str, Array]]") -> "dict[str, Array]":
+    import numpy as np
+
+    return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
+
+
+def _fitting(metadata: "ModelMetadata", given: "Mapping[str, Array]") -> "dict[str, Array]":
+    """A single array goes to the single input, whatever that is called; floats are narrowed."""
     if len(given) == len(metadata.inputs) == 1:
         given = {metadata.inputs[0].name: next(iter(given.values()))}
     wanted = {port.name: port.dtype for port in metadata.inputs}

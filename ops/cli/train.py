@@ -1,5 +1,6 @@
 """`ellesmere train`: train a model further or anew, dense or sparse, as a durable job."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from shared.contracts.v1.jobs import JobFinished
 
 MILLI = 1e3
+
+
+class Method(StrEnum):
+    """How weights learn."""
+
+    GRADIENT = "gradient"
+    STDP = "stdp"
 
 
 class Sparse(StrEnum):
@@ -41,7 +49,9 @@ class Surrogate(StrEnum):
     TRIANGLE = "triangle"
 
 
-Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Name = Annotated[
+    str, typer.Argument(help="Name of the model; with --method stdp it is made if there is none.")
+]
 Data = Annotated[
     Path,
     typer.Option(
@@ -50,6 +60,15 @@ Data = Annotated[
     ),
 ]
 Variant = Annotated[str, typer.Option("--as", help="Name of the variant that comes out.")]
+Learns = Annotated[
+    Method, typer.Option("--method", help="stdp: neurons compete and learn without labels.")
+]
+Neurons = Annotated[
+    int | None, typer.Option(min=1, help="That compete, with --method stdp; 400 unless told.")
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="That a row is shown, with --method stdp; 50 unless told.")
+]
 Epochs = Annotated[int, typer.Option(min=1, help="Times that every row is seen.")]
 Rows = Annotated[int, typer.Option("--batch", min=1, help="Rows of a step.")]
 Rate = Annotated[float, typer.Option(help="Learning rate of the first step; it falls by a cosine.")]
@@ -96,6 +115,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     name: Name,
     data: Data,
     variant: Variant = "trained",
+    method: Learns = Method.GRADIENT,
+    neurons: Neurons = None,
+    steps: Steps = None,
     epochs: Epochs = 20,
     batch: Rows = 128,
     rate: Rate = 1e-3,
@@ -120,6 +142,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     """Train a model; the result joins it as a variant. A worker that dies costs seconds, no run.
 
     Example: ellesmere train digits --data rows.npz --as rigl --fresh --sparse rigl --sparsity 0.95
+
+    Without labels: ellesmere train eyes --data rows.npz --method stdp --neurons 100 --epochs 4
     """
     from ops.cli import bodies, records, remote, rows
 
@@ -128,6 +152,8 @@ def train(  # noqa: PLR0913 - one parameter per option
             "kind": "train",
             "model": name,
             "variant": variant,
+            "method": None if method is Method.GRADIENT else method.value,
+            "stdp": _stdp(neurons, steps),
             "epochs": epochs,
             "batch": batch,
             "rate": rate,
@@ -145,6 +171,12 @@ def train(  # noqa: PLR0913 - one parameter per option
     record = remote.run_job(session, body, tensors, timeout=timeout)
     session.show(records.value(record), lambda: _screen(record))
     records.end(session, record)
+
+
+def _stdp(neurons: int | None, steps: int | None) -> dict[str, object] | None:
+    if neurons is None and steps is None:
+        return None
+    return {"neurons": neurons, "steps": steps}
 
 
 def _rounding(
@@ -185,6 +217,8 @@ def _screen(record: "JobFinished") -> "RenderableType":
     report = record.report
     if "variant" not in report:
         return records.table(record)
+    if "neurons" in report:
+        return _neurons(report)
     shown = columns("variant", "steps", "last loss", "bytes", "accuracy", "before")
     before, after = (report.get(key) for key in ("baseline_accuracy", "accuracy"))
     shown.add_row(
@@ -200,3 +234,21 @@ def _screen(record: "JobFinished") -> "RenderableType":
         return shown
     rows = f"\nspikes in {spikes['rows']:,} rows learned from:"
     return Group(shown, rows, records.activity(spikes["layers"]))
+
+
+def _neurons(report: "Mapping[str, object]") -> "RenderableType":
+    """What learned without labels: how sure its accuracy is, and how much it spikes for a row."""
+    shown = columns(
+        "variant", "neurons", "idle", "shown", "bytes", "accuracy", "95 %", "spikes a row"
+    )
+    held, layers = report.get("held_rows"), report.get("layers")
+    told = ["not measured", "", ""]
+    if isinstance(held, int) and isinstance(layers, dict):
+        spikes = ", ".join(
+            f"{name} {one['spikes'] / held:.1f} a row" for name, one in layers.items()
+        )
+        low, high = report["accuracy_low"], report["accuracy_high"]
+        told = [f"{report['accuracy']:.2%}", f"{low:.2%} to {high:.2%} on {held} rows", spikes]
+    numbers = (report[name] for name in ("neurons", "idle", "steps", "weight_bytes"))
+    shown.add_row(str(report["variant"]), *(f"{number:,}" for number in numbers), *told)
+    return shown

@@ -10,7 +10,14 @@ from shared.bus.port import Bus, Receipt
 from shared.contracts import frame, subjects, wire
 from shared.contracts.errors import BusUnavailable, DeadlineExceeded, InvalidMessage, JobIdReused
 from shared.contracts.subjects import Stream
-from shared.contracts.v1.jobs import ImportBody, JobEvent, JobFinished, JobSubmitted
+from shared.contracts.v1.jobs import (
+    Body,
+    ImportBody,
+    JobEvent,
+    JobFinished,
+    JobSubmitted,
+    TrainBody,
+)
 from shared.contracts.wire import jobs
 from shared.tensors import container
 
@@ -118,8 +125,13 @@ class Receipts:
             late = time.time() - job.deadline
             raise DeadlineExceeded(f"the deadline of job {job.job!r} passed {late:.3f} s ago")
         model = getattr(job.body, "model", None)
-        if model is not None and not isinstance(job.body, ImportBody):
+        if model is not None and not _makes_model(job.body):
             await self._tables.model(model)
+
+
+def _makes_model(body: Body) -> bool:
+    """Whether the model that a job names need not be there."""
+    return isinstance(body, ImportBody) or (isinstance(body, TrainBody) and body.method == "stdp")
 
 
 async def _checked(content: bytes) -> JobSubmitted:

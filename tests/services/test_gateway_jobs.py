@@ -20,6 +20,7 @@ from shared.contracts.v1.jobs import (
     JobSubmitted,
     OperatorBody,
     Status,
+    TrainBody,
 )
 from shared.contracts.wire import jobs
 from shared.tensors import layouts
@@ -82,6 +83,17 @@ async def test_same_id_with_the_same_bytes_is_the_same_job(memory: MemoryBroker)
     assert len({receipt.digest for receipt in receipts}) == 1
 
 
+async def test_job_that_makes_its_model_is_accepted_before_there_is_one(
+    memory: MemoryBroker,
+) -> None:
+    body = TrainBody(model="made", method="stdp")
+
+    async with opened(memory) as house:
+        await call(house, "Submit", frame=framed(body=body))
+
+        assert await queued(house) == 1
+
+
 @pytest.mark.parametrize("stage", ["queued", "consumed", "finished"])
 async def test_same_id_with_other_bytes_is_refused_with_both_digests(
     memory: MemoryBroker, stage: str
@@ -133,6 +145,7 @@ BAD_FRAMES = [
     (framed()[:-4], "EL-1102"),
     (framed(deadline=1.0), "EL-1206"),
     (framed(body=InferBody(model="nothing")), "EL-1201"),
+    (framed(body=TrainBody(model="nothing")), "EL-1201"),
 ]
 
 
