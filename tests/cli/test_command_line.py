@@ -57,6 +57,8 @@ def test_every_command_explains_itself_and_takes_json(
         ["submit", "--operator", "relu", "--within", "-1"],
         ["train", "digits", "--data", "rows.npz", "--activity", "1.5"],
         ["train", "digits", "--data", "rows.npz", "--activity-weight", "0"],
+        ["train", "eyes", "--data", "rows.npz", "--method", "dance"],
+        ["train", "eyes", "--data", "rows.npz", "--method", "stdp", "--neurons", "0"],
     ],
     ids=" ".join,
 )

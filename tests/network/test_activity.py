@@ -48,6 +48,22 @@ def test_estimate_is_additions_of_synapses_and_updates_of_membranes() -> None:
     assert busy.joules - quiet.joules == pytest.approx(STEPS * INPUTS * HIDDEN * INT_ADD)
 
 
+def test_activity_of_rows_one_by_one_is_that_of_all_together() -> None:
+    x = trains(3, STEPS)
+
+    parts = [activity.of(spiking(), {"x": dense(x[at : at + 1])}, RUN) for at in range(3)]
+    whole = activity.of(spiking(), {"x": dense(x)}, RUN)
+
+    for name, found in activity.total(parts).items():
+        assert (found.spikes, found.operations, found.dense) == (
+            whole[name].spikes,
+            whole[name].operations,
+            whole[name].dense,
+        )
+        assert found.silence == pytest.approx(whole[name].silence)
+        assert found.joules == pytest.approx(whole[name].joules)
+
+
 def test_network_without_spikes_has_no_activity() -> None:
     with pytest.raises(ValueError, match="no step of the network is a layer of spiking neurons"):
         activity.of(networks.mlp((4, 3), ("dense",)), {"x": dense(np.zeros((1, 4), "<f4"))}, RUN)

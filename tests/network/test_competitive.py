@@ -97,3 +97,42 @@ def test_plan_that_cannot_learn_is_refused(name: str, value: float, told: str) -
 def test_rows_that_are_no_shares_are_refused(x: F32, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         competitive.fit(x, PLAN, RUN)
+
+
+def test_a_run_may_be_cut_anywhere() -> None:
+    whole = list(competitive.order(PLAN, 7))
+
+    assert list(competitive.order(PLAN, 7, begin=10)) == whole[10:]
+    assert sorted(row for row, _ in whole) == sorted([*range(7)] * 3)  # every row in every epoch
+
+
+def test_a_neuron_stands_for_the_class_it_answers_most_on_average_or_for_none() -> None:
+    labels = np.array([0, 0, 0, 2])  # no row of class 1
+    answers = np.array([[0.3, 0, 0], [0.3, 0, 0.1], [0.3, 0, 0], [0.8, 0, 0]], np.float32)
+
+    stands = competitive.standing(answers, labels, CLASSES)
+
+    # means of 0: 0.3, 0, 0.033; of 2: 0.8, 0, 0
+    assert stands.tolist() == [2, competitive.NONE, 0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "shape", "told"),
+    [
+        (
+            Competitive(neurons=16_384),
+            (1, 1025),
+            "16384 neurons of 1025 inputs are 16793600, over the limit of 16777216; take fewer",
+        ),
+        (
+            Competitive(neurons=1, epochs=100_000),
+            (101, 1),
+            "100000 epochs of 101 rows are 10100000, over the limit of 10000000; take fewer",
+        ),
+    ],
+)
+def test_too_much_work_is_refused_before_it_begins(
+    plan: Competitive, shape: tuple[int, int], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        competitive.require(np.zeros(shape, np.float32), plan)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ops.demo import digits
 from shared.client.client import Client
 from shared.contracts.errors import InvalidTensor, ModelNotReady, UnknownModel
 from tests.system import networks, processes
@@ -195,6 +196,32 @@ def test_a_file_is_searched_reported_repeated_and_trained_from_the_command_line(
     assert trained["variant"] == "rigl"
     names = {(row["variant"], row["worker_class"]) for row in measured["benchmark"]}
     assert {("dense", "cpu"), ("again", "cpu"), ("rigl", "cpu")} <= names
+
+
+def test_digits_are_learned_without_labels_and_served_from_the_command_line(
+    stack: Running, tmp_path: Path
+) -> None:
+    data, rows, scores = digits.load(), tmp_path / "rows.npz", tmp_path / "scores.npz"
+    held = {"x": data.held_x[:60], "labels": data.held_labels[:60]}
+    np.savez(rows, **held, train_x=data.x[:300], train_labels=data.labels[:300])
+    np.save(tmp_path / "x.npy", held["x"])
+    method = ("--method", "stdp", "--neurons", "40", "--steps", "30", "--epochs", "1")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return processes.command(*arguments, address=stack.grpc)
+
+    trained = call("train", "eyes", "--data", str(rows), *method, "--json")
+    answered = call("infer", "eyes", "--input", str(tmp_path / "x.npy"), "--output", str(scores))
+    again = call("train", "eyes", "--data", str(rows), *method)
+    call("model", "remove", "eyes")
+
+    assert trained.returncode == 0, trained.stderr
+    assert answered.returncode == 0, answered.stderr
+    report = json.loads(trained.stdout)["report"]
+    right = (np.load(scores)["scores"].argmax(axis=1) == held["labels"]).mean()
+    assert right == report["accuracy"] > 0.4  # chance is 0.1
+    assert again.returncode == 1
+    assert "[EL-1213] model 'eyes' began with 'trained', which stays" in again.stderr
 
 
 @pytest.mark.parametrize(

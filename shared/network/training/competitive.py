@@ -193,12 +193,12 @@ def require(x: F32, plan: Competitive) -> None:
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"rows are shares of 0..1, got {np.nanmin(x):g} to {np.nanmax(x):g}")
     rows, inputs = x.shape
-    for what, count, most in (
-        (f"{plan.neurons} neurons of {inputs} inputs have", plan.neurons * inputs, MAX_SYNAPSES),
-        (f"{plan.epochs} epochs of {rows} rows show", plan.epochs * rows, MAX_SHOWN),
+    for count, most, what in (
+        (plan.neurons * inputs, MAX_SYNAPSES, f"{plan.neurons} neurons of {inputs} inputs"),
+        (plan.epochs * rows, MAX_SHOWN, f"{plan.epochs} epochs of {rows} rows"),
     ):
         if count > most:
-            raise ValueError(f"{what} {count}, over the limit of {most}")
+            raise ValueError(f"{what} are {count}, over the limit of {most}; take fewer")
 
 
 def _scaled(weight: F32, plan: Competitive) -> F32:
