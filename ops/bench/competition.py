@@ -51,10 +51,49 @@ TAIL = (
     "![Weights of 100 of the 400 neurons, sorted by the class that they stand for]"
     "(pictures/receptive-fields.png)\n\n"
     "What was learned is a network like any other: `mul`, `rate_encode`, `plastic_layer`, "
-    "`spike_rate`, `gemm_f32`; `shared/network/training/competitive.py` makes it. Its neurons "
+    "`spike_rate`, `gemm_f32`; `shared/network/training/voting.py` makes it. Its neurons "
     "compete for one row at a time, so it takes rows one by one. The same layer learns online in a "
-    "session, see [spiking.md](spiking.md)."
+    "session, see [sessions.md](sessions.md)."
 )
+JOB = """## As a job
+
+On a stack (`ellesmere up`), with the `rows.npz` of [compressing.md](compressing.md); the outputs
+are of one run:
+
+    ellesmere train eyes --data rows.npz --method stdp --neurons 100
+
+    variant  neurons  idle  shown  bytes   accuracy  95 %                          spikes
+    trained  100      0     5,748  30,004  90.00%    86.47% to 92.69% on 360 rows  layer 5.8 a row
+
+`train_x`, (rows, inputs) float32 from 0 to 1, is shown; `train_labels` come in when all is learned.
+`x` and `labels`, if they are there, are held out and judged. No model `eyes` exists, so the job
+makes one, with the inputs of the rows and the classes of the labels; neurons that answer no row are
+`idle` and stand for nothing. `--epochs` (4), `--steps` that a row is shown (50) and `--seed` may be
+told. The same job makes the same artifact, bit by bit, on a CPU or through OpenCL, also when a
+worker dies in it.
+
+    ellesmere infer eyes --input x.npy --output scores.npz
+
+sends the rows one by one, as any client of the protocol does with the shape [1, 64]. The answers
+are those that were judged, bit by bit; the job's result holds them too, as `scores` (`ellesmere job
+result`).
+
+    ellesmere train eyes --data rows.npz --method stdp --seed 1 --as further
+
+goes on from what the model began with, risen thresholds included, and adds a variant; with
+`--fresh` it begins with new weights. A network of your own learns in the same way: the steps above
+in a file of ours (`artifact.pack`), brought in by `ellesmere model add mine mine.safetensors`.
+
+Over gRPC or on NATS, where every constant of the rule may be set ([`Stdp` in
+shared/contracts/v1/training.py](../../shared/contracts/v1/training.py)), the body of the job is
+
+```json
+{"kind": "train", "model": "eyes", "method": "stdp", "variant": "first", "epochs": 4, "seed": 7,
+ "stdp": {"neurons": 60, "steps": 40, "theta_plus": 0.05}}
+```
+
+with the four tensors beside it. A job may have 16,384 neurons, 10,000 steps a row, 16,777,216
+synapses and 10,000,000 showings; what gradients need (`rate`, `batch`, `sparse`, …) is refused."""
 
 
 def main() -> None:
@@ -137,7 +176,7 @@ def page(found: Mapping[str, object]) -> str:
     held = points[0] - points[1] >= GOAL
     goal = f"The interval lies {'above' if held else 'not wholly above'} the goal of {GOAL:.0f} %."
     return (
-        f"{HEAD}\n\n{figures.markdown(rows)}\n\n{goal}\n\n{TAIL}\n\n{about['cpu']}, "
+        f"{HEAD}\n\n{figures.markdown(rows)}\n\n{goal}\n\n{TAIL}\n\n{JOB}\n\n{about['cpu']}, "
         f"{about['cores']} cores, commit {about['commit']}, {str(about['date'])[:10]}. Every seed: "
         "[ops/bench/results/competition.json](../../ops/bench/results/competition.json). A test "
         "compares this page with them.\n"
