@@ -1,4 +1,4 @@
-"""A recurrent network of 10,000 neurons with 1,000 synapses each, beside Brian2 and NEST:
+"""A recurrent network of 10,000 neurons with 1,000 synapses each, beside Brian2:
 
     python -m ops.bench.brunel
 
@@ -20,8 +20,7 @@ from ops.bench import machine, rivals, turns
 from ops.bench.turns import Contender, Side
 
 RESULTS = Path(__file__).parent / "results" / "brunel.json"
-PAGE = Path(__file__).parents[1] / "docs" / "recurrent-speed.md"
-PACKAGES = ("numpy==1.26.4", "setuptools==80.9.0", "brian2==2.9.0", "nest-simulator==3.10.0")
+PACKAGES = ("numpy==1.26.4", "setuptools==80.9.0", "brian2==2.9.0")
 ROUNDS, TRIES = 7, 21
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
@@ -73,11 +72,9 @@ class Samples:
 def sides(folder: Path) -> list[Side]:
     """Ours, and the rivals' in their own environment."""
     python = str(rivals.environment("brunel", PACKAGES) / "python")
-    peers = "ops.bench.peers.brunel_"
     return [
         Side("ours", [sys.executable, "-m", "ops.bench.brunel_network"], THREADS),
-        Side("brian2", [python, "-m", f"{peers}brian2", str(folder)], THREADS),
-        Side("nest", [python, "-m", f"{peers}nest"], THREADS),
+        Side("brian2", [python, "-m", "ops.bench.peers.brunel_brian2", str(folder)], THREADS),
     ]
 
 

@@ -141,7 +141,7 @@ def _word(j: int, total: Any, coming: Any, state: Any, neurons: Any) -> Any:
     if subtract:
         after = margin
     store(potential, j, chosen(margin, NOTHING, after, u))
-    return above(margin, NOTHING, 0)
+    return above(margin, NOTHING)
 
 
 @kernel
