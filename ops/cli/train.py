@@ -153,11 +153,8 @@ def train(  # noqa: PLR0913 - one parameter per option
 
     body = bodies.checked(
         {
-            "kind": "train",
-            "model": name,
-            "variant": variant,
-            "method": None if method is Method.GRADIENT else method.value,
-            "stdp": _stdp(neurons, steps),
+            **{"kind": "train", "model": name, "variant": variant},
+            **_method(method, neurons, steps),
             "epochs": epochs or EPOCHS[method],
             "batch": batch,
             "rate": rate,
@@ -175,6 +172,11 @@ def train(  # noqa: PLR0913 - one parameter per option
     record = remote.run_job(session, body, tensors, timeout=timeout)
     session.show(records.value(record), lambda: _screen(record))
     records.end(session, record)
+
+
+def _method(method: Method, neurons: int | None, steps: int | None) -> dict[str, object]:
+    named = None if method is Method.GRADIENT else method.value
+    return {"method": named, "stdp": _stdp(neurons, steps)}
 
 
 def _stdp(neurons: int | None, steps: int | None) -> dict[str, object] | None:
