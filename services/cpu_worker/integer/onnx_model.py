@@ -16,6 +16,8 @@ IR_VERSION, OPSET, OWN_OPSET = 10, 21, 1
 OWN = b"com.microsoft"  # the library's operators beyond the standard
 KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}  # TensorProto.DataType
 VARINT, BYTES = 0, 2  # wire types
+# Without it sums of pairs of products saturate at 16 bits on processors without VNNI.
+EXACT = "session.x64quantprecision"
 INTEGER = 2  # AttributeProto.AttributeType
 
 
@@ -46,6 +48,7 @@ def session(model: bytes, *, threads: int) -> Any:
         options.enable_cpu_mem_arena = False  # a session per weight; what each keeps adds up
         options.log_severity_level = 3  # errors
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry(EXACT, "1")
         providers = ["CPUExecutionProvider"]
         return onnxruntime.InferenceSession(model, options, providers=providers)
 
