@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
+
 from ops.bench import brunel, brunel_network
+from services.cpu_worker.engine import SCIPY
 from shared.network import shapes
 
 PAGE = Path(brunel.__file__).parents[1] / "docs" / "recurrent-speed.md"
@@ -22,7 +25,8 @@ def test_both_sides_ran_often_enough_and_are_about_as_active() -> None:
     assert min(rates) > 0.85 * max(rates)
 
 
-def test_our_side_goes_on_where_the_last_run_ended() -> None:
+def test_our_side_goes_on_where_the_last_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brunel_network.engine, "start", lambda *_, **__: SCIPY)
     model = replace(brunel.Model(), excitatory=80, inhibitory=20, sources=1000, steps=300)
 
     run = brunel_network.build(asdict(model))
