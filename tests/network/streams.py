@@ -1,9 +1,13 @@
 """A spiking network that is streamed, and random trains for it."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from shared.network.graph import Network, Step
 from shared.network.training.loop import Rows
+from shared.operators import samples
+from shared.sparse import convert
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Layout, TensorType, dense
 
@@ -39,6 +43,24 @@ def spiking() -> Network:
     )
     kind = TensorType(Layout.DENSE, Dtype.F32, (None, STEPS, INPUTS))
     return Network({"x": kind}, ("train", "rate", "v"), steps, weights)
+
+
+def recurrent() -> Network:
+    """The same with a first layer whose neurons read each other, one step and three steps later."""
+    rng = np.random.default_rng(8)
+    plain, links = spiking(), rng.normal(0.0, 0.2, (4, HIDDEN, HIDDEN))
+    links[[0, 2]] = 0.0
+    constants = np.array([[0.95, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]]).T * np.ones(HIDDEN)
+    weights = {
+        **plain.weights,
+        "r": convert.to_layout(samples.f32(links.reshape(4 * HIDDEN, HIDDEN)), Layout.CSR),
+        "n": samples.f32(constants),
+    }
+    ports = {"spikes": "s0", "weight": "w1", "recurrent": "r", "neurons": "n"}
+    made = {"spikes": "s1", "v_next": "v1", "i_next": "i1", "past_next": "past"}
+    steps = list(plain.steps)
+    steps[1] = Step("hidden", "recurrent_layer", ports, made)
+    return replace(plain, steps=tuple(steps), weights=weights)
 
 
 def trains(rows: int, steps: int) -> F32:

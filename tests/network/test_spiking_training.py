@@ -53,6 +53,19 @@ def test_slopes_cut_into_stretches_learn_otherwise_and_learn(rows: Rows) -> None
     assert not np.array_equal(*(end.network.weights["w1"].values for end in ends))
 
 
+def test_synapses_between_neurons_learn_and_stay_where_they_are(rows: Rows) -> None:
+    begun = replace(streams.recurrent(), outputs=("rate", "train", "v"))
+
+    found = learning.go_on(loop.start(begun, PLAN), PLAN, rows)
+
+    made = loop.result(found, PLAN)
+    before, after = (network.weights["r"].parts for network in (begun, made))
+    assert accuracy(made, rows) > 0.9
+    assert not np.array_equal(before["values"], after["values"])
+    np.testing.assert_array_equal(before["indices"], after["indices"])
+    np.testing.assert_array_equal(made.weights["n"].values, begun.weights["n"].values)
+
+
 def test_network_keeps_all_of_its_outputs_when_one_is_trained(rows: Rows) -> None:
     found = learning.go_on(loop.start(scored(), PLAN), PLAN, rows, stop=1)
 
