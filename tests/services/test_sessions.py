@@ -13,8 +13,10 @@ from shared.contracts.errors import (
     UnknownSession,
 )
 from shared.contracts.v1.sessions import Learning, SessionCall, SessionStart
+from shared.network import execute
+from shared.operators.reference import ReferenceBackend
 from shared.tensors.layouts import dense
-from tests.network.streams import HIDDEN, spiking
+from tests.network.streams import HIDDEN, recurrent, spiking
 from tests.services import session_house
 from tests.services.session_house import (
     FIRST,
@@ -146,6 +148,22 @@ async def test_worker_that_drains_leaves_every_step_behind() -> None:
         answer, _ = await house.call(SessionCall(), worker=FIRST, take=True)
 
     assert (answer.steps, answer.snapshot) == (7, 7)
+
+
+async def test_spikes_on_their_way_arrive_on_the_worker_that_goes_on() -> None:
+    broker, network = MemoryBroker(), recurrent()
+    whole = execute.load(network, ReferenceBackend()).run({"x": dense(X)})["train"].values
+    async with session_house.opened(broker, network) as house:
+        async with session_house.serving(broker, "cpu-3"):
+            await house.begin(worker="cpu-3")
+            made = [await house.step(PARTS[0], worker="cpu-3")]
+
+        await house.call(SessionCall(), worker=FIRST, take=True)
+        made += [await house.step(part) for part in PARTS[1:]]
+
+    spikes = np.concatenate([outputs["train"].values for _, outputs in made], axis=1)
+    assert spikes.any()
+    np.testing.assert_array_equal(spikes, whole)
 
 
 async def test_restore_goes_back_to_the_snapshot() -> None:
