@@ -103,6 +103,33 @@ def snntorch() -> Iterator[Case]:
         network = torch.nn.Sequential(linear(), made)
         yield Case(node, network, lambda one: export_to_nir(one, torch.zeros(INPUTS)), _kept)
 
+    for node, late in (
+        ("LIF that reads itself", True),
+        ("LIF that reads itself, reset_delay=False", False),
+    ):
+        reads = library.RLeaky(
+            beta,
+            threshold=WHOLE * THRESHOLD,
+            reset_mechanism="zero",
+            reset_delay=late,
+            linear_features=NEURONS,
+        )
+        links = np.random.default_rng(11).integers(-64, 64, (NEURONS, NEURONS))
+        reads.recurrent.weight.data = torch.tensor(links / 256, dtype=torch.float32)
+        reads.recurrent.bias.data.zero_()
+        network = torch.nn.Sequential(linear(), reads)
+        yield Case(node, network, lambda one: export_to_nir(one, torch.zeros(INPUTS)), _returned)
+
+
+def _returned(network: Network, x: torch.Tensor) -> torch.Tensor:
+    """Spikes that a layer reads in the next step."""
+    synapses, neurons = network
+    (spikes, v), made = neurons.reset_mem(), []
+    for step in x:
+        spikes, v = neurons(synapses(step), spikes, v)
+        made.append(spikes)
+    return torch.stack(made)
+
 
 def _kept(network: Network, x: torch.Tensor) -> torch.Tensor:
     network[1].reset_mem()
