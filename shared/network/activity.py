@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.network.graph import Network, Step
-from shared.network.training import backward
+from shared.network.training import backward, restraint
 from shared.operators import spike_trains
 from shared.operators.spec import Run, Tensors
 from shared.sparse import triplets
 from shared.tensors.layouts import Tensor
 
-LAYERS = ("lif_layer", "cuba_layer", "recurrent_layer", "plastic_layer")
+LAYERS = (*restraint.LAYERS, "plastic_layer")
 PICO = 1e-12
 INT_ADD, FLOAT_ADD, FLOAT_MUL = 0.1 * PICO, 0.9 * PICO, 3.7 * PICO  # [J], 32 bits each
 UPDATE = 2 * FLOAT_ADD + 2 * FLOAT_MUL  # of a membrane that leaks: two sums, two products

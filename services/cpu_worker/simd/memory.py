@@ -11,7 +11,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from services.cpu_worker.simd import llvm
-from services.cpu_worker.simd.lanes import LanesType, VectorType
+from services.cpu_worker.simd.lanes import LanesType, VectorType, WordsType
 
 READ, KEPT = llvm.INT32(0), llvm.INT32(3)  # llvm.prefetch: for reading, in every cache
 
@@ -136,8 +136,8 @@ def gather_some(
 
 
 @intrinsic
-def store(typing: Any, y: types.Array, at: types.Type, held: VectorType) -> Any:
-    """Write all lanes from element `at` on."""
+def store(typing: Any, y: types.Array, at: types.Type, held: VectorType | WordsType) -> Any:
+    """Write all lanes, of float32 or int32, from element `at` on."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         where = llvm.address(context, builder, (y, given[0]), given[1])

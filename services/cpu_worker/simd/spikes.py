@@ -26,18 +26,6 @@ def load_codes(typing: Any, lanes: LanesType, codes: Any, at: types.Type) -> Any
 
 
 @intrinsic
-def store_codes(typing: Any, codes: types.Array, at: types.Type, held: WordsType) -> Any:
-    """Write all lanes to an array of int32, from element `at` on."""
-
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        where = llvm.address(context, builder, (codes, given[0]), given[1])
-        builder.store(given[2], llvm.pointing(builder, where, given[2].type), align=4)
-        return context.get_dummy_value()
-
-    return types.void(codes, types.intp, held), build
-
-
-@intrinsic
 def plus(typing: Any, a: WordsType, b: WordsType) -> Any:
     """a + b of int32, modulo 2**32."""
 

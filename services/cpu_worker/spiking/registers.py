@@ -14,7 +14,7 @@ from services.cpu_worker.simd.compiled import kernel, prange, shared
 from services.cpu_worker.simd.integers import numbers
 from services.cpu_worker.simd.lanes import Lanes
 from services.cpu_worker.simd.memory import load, store
-from services.cpu_worker.simd.spikes import above, chosen, load_codes, plus, store_codes
+from services.cpu_worker.simd.spikes import above, chosen, load_codes, plus
 from services.cpu_worker.spiking.encoding import WORD, encode
 from services.cpu_worker.spiking.events import listed
 
@@ -27,7 +27,7 @@ def _summed(lanes: Any, column: int, codes: Any, active: Any, size: int, total: 
     made = load_codes(lanes, total, column)
     for at in range(size):
         made = plus(made, load_codes(lanes, codes, active[at] * total.size + column))
-    store_codes(total, column, made)
+    store(total, column, made)
 
 
 @kernel

@@ -30,8 +30,7 @@ from shared.spiking.layers import Slope
 from shared.tensors.dtypes import F32, Array, Dtype
 from shared.tensors.layouts import SPARSE, Layout, Tensor, dense
 
-SPIKING = ("lif_layer", "cuba_layer", "recurrent_layer")
-PRODUCTS = {"gemm_f32", *SPIKING, *(f"spmm_{layout}" for layout in SPARSE)}
+PRODUCTS = {"gemm_f32", *restraint.LAYERS, *(f"spmm_{layout}" for layout in SPARSE)}
 TRAINED_PORTS = ("weight", "recurrent", "bias")
 
 
@@ -247,11 +246,11 @@ def _drawn(network: Network, seed: int) -> Network:
 
 def _with_slope(network: Network, slope: Slope) -> Network:
     """The network whose spikes have another slope in training."""
-    if not any(step.operator in SPIKING for step in network.steps):
+    if not any(step.operator in restraint.LAYERS for step in network.steps):
         raise ValueError("a surrogate slope is for spikes, and no step of the network makes any")
     told = [
         replace(step, attributes={**step.attributes, **asdict(slope)})
-        if step.operator in SPIKING
+        if step.operator in restraint.LAYERS
         else step
         for step in network.steps
     ]

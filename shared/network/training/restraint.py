@@ -28,7 +28,7 @@ from shared.operators import spike_trains
 from shared.spiking.layers import NEVER
 from shared.tensors.layouts import dense
 
-LAYERS = ("lif_layer", "cuba_layer", "recurrent_layer")
+LAYERS = ("lif_layer", "cuba_layer", "recurrent_layer")  # through whose spikes slopes go
 
 
 def require(network: Network, plan: ActivityPlan | None) -> None:
