@@ -20,10 +20,18 @@ def test_the_page_shows_the_results() -> None:
     assert nir_traces.table(found()) in PAGE.read_text()
 
 
-@pytest.mark.parametrize("library", nir_traces.PEER_NAMES)
-def test_leaky_neurons_of_every_library_spiked_as_ours_by_eulers_rule(library: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "node"),
+    [
+        *((library, "LIF") for library in nir_traces.PEER_NAMES),
+        ("snntorch", "LIF that reads itself, reset_delay=False"),
+    ],
+)
+def test_leaky_neurons_of_every_library_spiked_as_ours_by_eulers_rule(
+    library: str, node: str
+) -> None:
     (row,) = [
-        one for one in found() if (one.library, one.node, one.rule) == (library, "LIF", "euler")
+        one for one in found() if (one.library, one.node, one.rule) == (library, node, "euler")
     ]
 
     assert row.spikes > 10_000
