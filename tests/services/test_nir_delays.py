@@ -4,7 +4,8 @@ import nir
 import numpy as np
 import pytest
 
-from services.compressor.importers import nir_parity
+from services.compressor.importers import nir_file, nir_graph, nir_parity
+from services.compressor.importers.nir_neurons import Grid
 from shared.contracts.errors import InvalidNetwork, SuiteError, TooLarge
 from tests.services.nir_files import (
     DT,
@@ -45,6 +46,17 @@ def test_delays_of_each_neuron_between_layers() -> None:
     data = looped(edges, a=a, m=m, d=nir.Delay(late * DT), b=b, n=n)
 
     np.testing.assert_array_equal(answered(served(data), SPIKES)["train"], stepped(step))
+
+
+def test_synapses_of_many_delays_are_kept_once_each() -> None:
+    late = nir.Delay(np.arange(60) * DT)
+    graph = nir_file.decode(chain(affine(12, 60), lif(60), late, affine(60, 50), lif(50), made=50))
+
+    found = nir_graph.gathered(graph, Grid(DT)).populations["n4"].read.terms
+
+    delayed = [matrix for (_, steps), matrix in found.items() if steps]
+    assert len(delayed) == 59
+    assert sum(matrix.nnz for matrix in delayed) == 59 * 50
 
 
 def test_what_comes_in_can_be_delayed() -> None:

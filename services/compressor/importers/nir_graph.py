@@ -197,8 +197,15 @@ def _linear(made: _Made, name: str, node: Any, read: Arriving) -> Arriving:
     carried = None if read.bias is None else np.asarray(matrix @ read.bias)
     for population, _ in read.terms:
         nir_linear.require_size(name, node, matrix.shape[0], made.sizes[population])
-    terms = {term: matrix if held is None else matrix @ held for term, held in read.terms.items()}
+    terms = {term: _through(matrix, term, held) for term, held in read.terms.items()}
     return Arriving(terms, _plus(bias, carried), after)
+
+
+def _through(matrix: Map, term: Term, held: Map | None) -> Any:
+    """The matrix of a term after one more; that of a delay takes few columns, and stays sparse."""
+    if held is None:
+        return matrix
+    return (sparse.csr_array(matrix) if term[1] else matrix) @ held
 
 
 def _delayed(made: _Made, name: str, node: nir.Delay, read: Arriving) -> Arriving:
@@ -207,11 +214,11 @@ def _delayed(made: _Made, name: str, node: nir.Delay, read: Arriving) -> Arrivin
     _widths(made, name, read, shape)
     steps = nir_delays.steps_of(name, node, shape, made.grid.dt)
     terms: dict[Term, Map | None] = {}
-    for (population, ago), held in read.terms.items():
+    for term, held in read.terms.items():
+        every = sparse.csr_array(whole(made.sizes, term, held))
         for late in np.unique(steps).tolist():
             own = sparse.diags_array((steps == late).astype(np.float64), format="csr")
-            matrix = own @ whole(made.sizes, (population, ago), held)
-            terms[population, ago + int(late)] = matrix
+            terms[term[0], term[1] + late] = own @ every
     return Arriving(terms, read.bias, shape)
 
 

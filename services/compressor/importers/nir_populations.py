@@ -35,6 +35,13 @@ class Place(NamedTuple):
     first: int
 
 
+class _Joined(NamedTuple):
+    """Spikes of several values side by side."""
+
+    value: str
+    begins: Mapping[str, int]  # of each value, the first neuron
+
+
 class Served(NamedTuple):
     """A network, and where in it the neurons of each node are."""
 
@@ -93,37 +100,49 @@ def served(graph: Wired[nir.NIRNode], *, dt: float, steps: int, rule: Rule = "ex
 
 def _block(made: _Made, block: Block) -> None:
     """The step of a block, of what it reads from outside and from itself."""
-    within = {population.name for population in block}
-    reads = dict.fromkeys(
-        source for one in block for source, _ in one.read.terms if source not in within
-    )
-    value = _joined(made, dict.fromkeys(made.places[source].value for source in reads))
-    name = "+".join(population.name for population in block)
-    (only, *others), inside = block, any(t[0] in within for one in block for t in one.read.terms)
-    weight, bias = _written(made, name, block, value, within), _bias(block)
-    layer = None if others or inside else only.neuron.layer
-    operator, attributes = layer or ("recurrent_layer", {})
-    ports = {"spikes": value[0], "weight": f"{name}:w"}
+    name, within = "+".join(one.name for one in block), {one.name for one in block}
+    read = _read(made, block, within)
+    weight, bias = _written(made, block, read, within), _bias(block)
+    ports = {"spikes": read.value, "weight": f"{name}:w"}
     made.weights[ports["weight"]] = dense(weight)
+    sums = np.abs(weight).sum(axis=1, dtype=np.float64)
     if bias is not None:
-        ports["bias"] = f"{name}:b"
-        made.weights[ports["bias"]] = dense(bias)
-    sums = np.abs(weight).sum(axis=1, dtype=np.float64) + (0.0 if bias is None else np.abs(bias))
+        ports["bias"], made.weights[f"{name}:b"] = f"{name}:b", dense(bias)
+        sums = sums + np.abs(bias)
     outputs = {"spikes": f"{name}:spikes", "v_next": f"{name}:v"}
+    terms, layer = weight.shape[1], _layer(block, within)
+    operator, attributes = layer or ("recurrent_layer", {})
     if layer is None:
-        more = nir_blocks.synapses(block, made.found.sizes)
-        sums = sums + np.asarray(abs(more).sum(axis=0)).reshape(-1)
-        attributes = _population(made, name, block, more, ports)
-        outputs |= {"past_next": f"{name}:past"}
+        synapses = nir_blocks.synapses(block, made.found.sizes)
+        sums, terms = sums + abs(synapses).sum(axis=0), terms + synapses.shape[0]
+        attributes = _population(made, name, block, synapses, ports)
+        outputs["past_next"] = f"{name}:past"
     if operator != "lif_layer":
         outputs["i_next"] = f"{name}:i"
-    attributes = {"fraction": places(name, sums, weight.shape[1] + len(sums)), **attributes}
+    attributes = {"fraction": places(name, sums, terms), **attributes}
     made.steps.append(Step(name, operator, ports, outputs, attributes))
-    made.widths[outputs["spikes"]] = len(sums)
-    first = 0
-    for population in block:
-        made.places[population.name] = Place(outputs["spikes"], first)
-        first += population.size
+    _placed(made, block, outputs["spikes"])
+
+
+def _read(made: _Made, block: Block, within: set[str]) -> _Joined:
+    """The spikes of all populations outside that a block reads."""
+    terms = (term for one in block for term in one.read.terms)
+    sources = dict.fromkeys(source for source, _ in terms if source not in within)
+    return _joined(made, dict.fromkeys(made.places[source].value for source in sources))
+
+
+def _layer(block: Block, within: set[str]) -> tuple[str, dict[str, Scalar]] | None:
+    """Operator and attributes of neurons that are all the same and do not read themselves."""
+    (only, *others) = block
+    reads_itself = any(source in within for source, _ in only.read.terms)
+    return None if others or reads_itself else only.neuron.layer
+
+
+def _placed(made: _Made, block: Block, value: str) -> None:
+    """Note where the spikes of each population are."""
+    made.widths[value] = sum(population.size for population in block)
+    for population, first in zip(block, nir_blocks.offsets(block), strict=True):
+        made.places[population.name] = Place(value, first)
 
 
 def _population(
@@ -149,15 +168,9 @@ def _population(
     return {"subtract": resets.pop(), "stages": tuple(one.size for one in block)}
 
 
-def _written(
-    made: _Made,
-    name: str,
-    block: Block,
-    value: tuple[str, Mapping[str, int]],
-    within: set[str],
-) -> F32:
+def _written(made: _Made, block: Block, read: _Joined, within: set[str]) -> F32:
     """(neurons, all that they read from outside) in the operator's units."""
-    rows, cols = sum(one.size for one in block), made.widths[value[0]]
+    rows, cols = sum(one.size for one in block), made.widths[read.value]
     _require_room(made, block, more=4 * rows * cols)
     written = np.zeros((rows, cols), np.float32)
     for population, first in zip(block, nir_blocks.offsets(block), strict=True):
@@ -166,7 +179,8 @@ def _written(
         for term, matrix in population.read.terms.items():
             if term[0] in within:
                 continue
-            begin = made.places[term[0]].first + value[1][made.places[term[0]].value]
+            place = made.places[term[0]]
+            begin = place.first + read.begins[place.value]
             held = nir_graph.whole(made.found.sizes, term, matrix)
             plain = held if isinstance(held, np.ndarray) else held.toarray()
             with np.errstate(over="ignore"):  # what becomes infinite has no places, and is refused
@@ -198,7 +212,7 @@ def _called(block: Block) -> str:
     return " and ".join(f"{population.name!r} ({population.kind})" for population in block)
 
 
-def _joined(made: _Made, values: Iterable[str]) -> tuple[str, Mapping[str, int]]:
+def _joined(made: _Made, values: Iterable[str]) -> _Joined:
     """The spikes of all values side by side, each pair joined once, and where each begins."""
     value, *others = list(values) or [FIRST]
     begins = {value: 0}
@@ -209,7 +223,7 @@ def _joined(made: _Made, values: Iterable[str]) -> tuple[str, Mapping[str, int]]
             made.steps.append(Step(both, "spike_join", ports, {"spikes": both}))
             made.widths[both] = made.widths[value] + made.widths[other]
         value = both
-    return value, begins
+    return _Joined(value, begins)
 
 
 def _last(found: Gathered, output: str) -> str:
