@@ -1,6 +1,7 @@
 """Who multiplies sparse and quantized weights: compiled kernels, or scipy and BLAS and the reason
 why; and, for batches of bytes, ONNX Runtime where a trial says so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -134,12 +135,13 @@ def start(cache: Path, *, threads: int = 1, compiled: bool = True) -> Engine:
     return Engine(threads, None, trials)
 
 
-def load(folder: str, threads: int) -> None:
+def load(folder: str, threads: int, families: Sequence[str] = kernel_cache.FAMILIES) -> None:
     """Bring every kernel into this process and compare it with scipy.
 
     Args:
         folder: compiled kernels; what is missing there is compiled and kept.
         threads: that share one product.
+        families: whose kernels, by the names of their packages.
 
     Raises:
         ImportError: numba is absent or does not fit numpy.
@@ -153,6 +155,6 @@ def load(folder: str, threads: int) -> None:
     from services.cpu_worker.sparse import known_answers as of_sparse
     from services.cpu_worker.spiking import known_answers as of_spikes
 
-    of_sparse.verify(threads)
-    of_spikes.verify(threads)
-    of_integers.verify(threads)
+    known = {"sparse": of_sparse, "spiking": of_spikes, "integer": of_integers}
+    for family in families:
+        known[family].verify(threads)

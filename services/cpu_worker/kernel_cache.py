@@ -1,8 +1,9 @@
 """Where compiled kernels are kept, and when they have to be compiled again.
 
 numba looks at the file of a function, not at what it calls; so the folder is named by the sources
-of all kernels, the libraries and the processor. The compiling is done in a process of its own: a
-compiler that aborts costs that process alone, and the worker goes on with scipy.
+of all kernels and where they lie, the libraries and the processor. The compiling is done in
+processes of their own: a compiler that aborts costs that process alone, and the worker goes on with
+scipy.
 """
 
 import atexit
@@ -13,14 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SOURCES = ("simd", "sparse", "integer", "spiking")
+FAMILIES = ("sparse", "integer", "spiking")  # packages of kernels; none calls another's
 LIBRARIES = ("numba", "llvmlite", "numpy")
 CPUINFO = Path("/proc/cpuinfo")
 PATIENCE = 600.0  # [s] for compiling everything on a slow machine
@@ -72,16 +74,35 @@ def ensure(kept: Path, threads: int) -> None:
 
 
 def _compile(kept: Path, threads: int) -> None:
-    command = [sys.executable, "-m", "services.cpu_worker.compiling", str(kept), str(threads)]
+    """All families side by side; the first that fails ends the others."""
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as running:
+        for process in [running.enter_context(_compiler(kept, threads, of)) for of in FAMILIES]:
+            _require(process, deadline - time.monotonic())
+
+
+@contextmanager
+def _compiler(kept: Path, threads: int, family: str) -> Iterator[subprocess.Popen[str]]:
+    """The process that compiles a family; it does not outlive the block."""
+    compiler = "services.cpu_worker.compiling"
+    command = [sys.executable, "-m", compiler, str(kept), str(threads), family]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _require(process: subprocess.Popen[str], seconds: float) -> None:
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        _, said = process.communicate(timeout=max(seconds, 0.0))
     except subprocess.TimeoutExpired:
         raise CompilingFailed(f"compiling took over {PATIENCE:g} s") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise CompilingFailed(f"compiling ended with code {done.returncode}: {last}")
+    if process.returncode:
+        last = (said.strip().splitlines() or ["nothing was said"])[-1]
+        raise CompilingFailed(f"compiling ended with code {process.returncode}: {last}")
 
 
 @contextmanager
@@ -92,11 +113,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _digest() -> str:
-    """16 hex digits that change with the sources, the libraries, Python and the processor."""
+    """16 hex digits that change with the sources, their place, the libraries, Python and the
+    processor."""
     found = hashlib.sha256(sys.version.encode())
     for library in LIBRARIES:
         found.update(f"{library} {metadata.version(library)}\n".encode())
-    for path in sorted(path for part in SOURCES for path in (HERE / part).glob("*.py")):
+    found.update(str(HERE).encode())  # numba's files are named by where their source lies
+    for path in sorted(path for part in ("simd", *FAMILIES) for path in (HERE / part).glob("*.py")):
         found.update(path.name.encode() + path.read_bytes())
     found.update(_processor().encode())
     return found.hexdigest()[:16]
