@@ -27,6 +27,9 @@ Output = Annotated[Path | None, typer.Option(help="Write the outputs to a .npz o
 Activity = Annotated[
     bool, typer.Option(help="Tell spikes and synaptic operations of every layer instead.")
 ]
+Repeat = Annotated[
+    int, typer.Option(min=1, max=10_000, help="With --activity: runs to measure energy over.")
+]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds the answer may take.")]
 
 
@@ -37,6 +40,7 @@ def infer(  # noqa: PLR0913 - one per option
     version: Version = "",
     output: Output = None,
     activity: Activity = False,
+    repeat: Repeat = 1,
     timeout: Timeout = 30.0,
 ) -> None:
     """Run a model on a batch and print what comes out; one that takes a row at a time gets them one
@@ -48,7 +52,8 @@ def infer(  # noqa: PLR0913 - one per option
 
     given = arrays.load(input_)
     if activity:
-        _tell_activity(session, name, given, version, timeout)
+        counting = {"model": name, "variant": version or None, "activity": True, "repeat": repeat}
+        _tell_activity(session, counting, given, timeout)
         return
     outputs = remote.call(
         session, lambda client: _infer(client, name, given, version, timeout), seconds=timeout
@@ -60,15 +65,14 @@ def infer(  # noqa: PLR0913 - one per option
 
 
 def _tell_activity(
-    session: Session, name: str, given: "Mapping[str, Array]", version: str, timeout: float
+    session: Session, counting: "Mapping[str, object]", given: "Mapping[str, Array]", timeout: float
 ) -> None:
-    """A durable job that counts; energy is an estimate of the arithmetic alone."""
+    """A durable job that counts spikes, and reads the energy sensor of its device."""
     from ops.cli import bodies, records, remote
     from shared.tensors.layouts import dense
 
-    body = bodies.checked(
-        {"kind": "infer", "model": name, "variant": version or None, "activity": True}
-    )
+    body = bodies.checked({"kind": "infer", **counting})
+    name, version = body.model, body.variant or ""
 
     async def work(client: "Client") -> "JobFinished":
         fitting = _fitting(await client.metadata(name, version), given)
@@ -81,10 +85,14 @@ def _tell_activity(
 
 
 def _activity(record: "JobFinished") -> "RenderableType":
+    from rich.console import Group
+
     from ops.cli import records
 
-    layers = record.report.get("layers")
-    return records.activity(layers) if isinstance(layers, dict) else records.table(record)
+    layers, energy = record.report.get("layers"), record.report.get("energy")
+    if not isinstance(layers, dict) or not isinstance(energy, dict):
+        return records.table(record)
+    return Group(records.activity(layers), records.energy(energy))
 
 
 async def _infer(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -79,6 +79,15 @@ def activity(layers: Mapping[str, Mapping[str, float]]) -> "Table":
             f"{one['joules'] * 1e9:.3g} nJ",
         )
     return shown
+
+
+def energy(told: Mapping[str, Any]) -> str:
+    """What sensors of the device told while the model ran; see chassis.energy."""
+    if "unknown" in told:
+        return f"measured energy: unknown, {told['unknown']}"
+    each = told["joules"] / told["runs"] * MILLI
+    over = f"{told['joules']:.3g} J in {told['runs']:,} runs and {told['seconds']:.3g} s"
+    return f"measured energy: {each:.3g} mJ a run ({over}; {told['sensor']}, all that ran there)"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor]) -> None:

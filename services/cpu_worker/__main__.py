@@ -7,7 +7,8 @@ import anyio.to_thread
 from services.cpu_worker import processor, warm
 from services.cpu_worker.backend import CpuBackend
 from shared.bus.port import Bus
-from shared.chassis import compute, lifecycle
+from shared.chassis import compute, lifecycle, sensors
+from shared.chassis.energy import Meter
 from shared.chassis.settings import CpuSettings, load
 from shared.contracts.v1.workers import WorkerCard
 
@@ -27,7 +28,8 @@ async def serve(bus: Bus, settings: CpuSettings) -> None:
         driver=processor.driver(engine),
         slots=SLOTS,
     )
-    await compute.serve(bus, CpuBackend(engine), card, settings)
+    meter = Meter(sensors.packages)
+    await compute.serve(bus, CpuBackend(engine), card, settings, meter=meter)
 
 
 if __name__ == "__main__":

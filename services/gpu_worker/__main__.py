@@ -8,14 +8,16 @@ from services.gpu_worker.settings import GpuSettings
 from services.gpu_worker.tuned import exchange
 from services.gpu_worker.tuned.store import Store
 from shared.bus.port import Bus
-from shared.chassis import compute, lifecycle, telemetry
+from shared.chassis import compute, lifecycle, sensors, telemetry
 from shared.chassis.crosscheck import Crosscheck
+from shared.chassis.energy import Meter
 from shared.chassis.settings import load
 from shared.chassis.watch import Watch
 from shared.contracts.v1.workers import WorkerCard
 
 NAME = "gpu-worker"
 SLOTS = 2  # one job computes while the other is on the bus
+SENSORS = {"gpu-pocl": sensors.packages, "gpu-gfx803": sensors.board}  # by class of worker
 
 
 def card(backend: IsolatedBackend, settings: GpuSettings) -> WorkerCard:
@@ -42,7 +44,8 @@ def main() -> None:
         crosscheck = Crosscheck(backend.fitness, every=settings.crosscheck_every)
         watch = Watch(backend.fitness, crosscheck)
         await exchange.exchange(bus, Store(settings.cache), backend.device, backend.adopt)
-        await compute.serve(bus, backend, card(backend, settings), settings, watch)
+        meter = Meter(SENSORS.get(backend.name, sensors.none_known))
+        await compute.serve(bus, backend, card(backend, settings), settings, watch, meter)
 
     try:
         lifecycle.run(NAME, serve, settings)

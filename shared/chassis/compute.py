@@ -9,6 +9,7 @@ import threadpoolctl  # type: ignore[import-untyped]  # it has no stubs
 from shared.bus.port import Bus
 from shared.chassis import artifacts, interactive, stepping, worker
 from shared.chassis.device import DeviceThread
+from shared.chassis.energy import Meter
 from shared.chassis.executor import BackendHandler
 from shared.chassis.settings import WorkerSettings
 from shared.chassis.training import Trainer
@@ -30,6 +31,7 @@ async def serve(
     card: WorkerCard,
     settings: WorkerSettings,
     watch: Watch | None = None,
+    meter: Meter | None = None,
 ) -> None:
     """Serve a backend until cancelled, then drain both lanes and release the artifacts.
 
@@ -38,6 +40,7 @@ async def serve(
             true `guarded` ends calls that hang by itself.
         card: who the worker is; the operators come from the catalogue.
         watch: over a device that may fail, or compute wrongly; None: the backend does neither.
+        meter: of the energy that the device takes; None: nothing tells it.
     """
     watch = watch or Watch()
     threadpoolctl.threadpool_limits(BLAS_THREADS)
@@ -49,7 +52,7 @@ async def serve(
                 group.start_soon(_guard, device, settings.device_patience)
             group.start_soon(interactive.serve, bus, whole, held, device, None, watch)
             group.start_soon(stepping.serve, bus, whole.worker, held, device, watch)
-            handler = BackendHandler(device, held, Trainer(bus, device, held), watch)
+            handler = BackendHandler(device, held, Trainer(bus, device, held), watch, meter)
             fitness, loaded = watch.fitness, held.digests
             await worker.serve(bus, whole, handler, settings, loaded=loaded, fitness=fitness)
     finally:

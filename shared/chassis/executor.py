@@ -1,7 +1,7 @@
 """Jobs of the kinds `infer`, `operator` and `train` on any backend, in the backend's own thread."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 
@@ -10,8 +10,10 @@ import anyio
 from shared.chassis import measured
 from shared.chassis.artifacts import Artifacts
 from shared.chassis.device import DeviceThread
+from shared.chassis.energy import Meter
 from shared.chassis.handler import Outcome, Progress
 from shared.chassis.measured import Measured
+from shared.chassis.sensors import NoSensor
 from shared.chassis.training import Trainer
 from shared.chassis.watch import Watch
 from shared.contracts.errors import InvalidMessage, InvalidTensor, UnsupportedOperator
@@ -39,12 +41,14 @@ class BackendHandler:
         artifacts: Artifacts,
         trainer: Trainer,
         watch: Watch | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        """`watch`: over a device that may fail; None: it never does."""
+        """`watch`: over a device that may fail; None: it never does. `meter`: of its energy."""
         self._device = device
         self._artifacts = artifacts
         self._trainer = trainer
         self._watch = watch or Watch()
+        self._meter = meter or Meter()
 
     async def handle(
         self, job: JobSubmitted, tensors: Mapping[str, Tensor], progress: Progress
@@ -80,7 +84,7 @@ class BackendHandler:
             if body.observe:
                 return await self._observe(loaded, tensors)
             if body.activity:
-                return await self._activity(loaded, tensors)
+                return await self._activity(loaded, tensors, body.repeat, tell)
             strict = manifest is not None and manifest.nan_policy == "reject"
             run = measured.network(loaded, tensors, body.repeat, trace=body.trace, strict=strict)
             done = await self._device.drive(run, tell)
@@ -100,12 +104,28 @@ class BackendHandler:
         report = {"rows": rows.shape[0], "steps": list(seen)}
         return Outcome(observing.to_tensors(seen), report=report)
 
-    async def _activity(self, loaded: Loaded, tensors: Mapping[str, Tensor]) -> Outcome:
-        """How much every layer of neurons does for the given rows; see network.activity."""
+    async def _activity(
+        self, loaded: Loaded, tensors: Mapping[str, Tensor], repeat: int, tell: Tell
+    ) -> Outcome:
+        """How much every layer of neurons does for the given rows, see network.activity, and what
+        the device took for `repeat` runs."""
         streamed.require_inputs(loaded.network, tensors)
         run = backward.on(self._device.backend)
         found = await self._device.call(lambda: activity.of(loaded.network, tensors, run))
-        return Outcome(report={"layers": {name: asdict(one) for name, one in found.items()}})
+        energy = await self._energy(measured.network(loaded, tensors, repeat), tell)
+        layers = {name: asdict(one) for name, one in found.items()}
+        return Outcome(report={"layers": layers, "energy": energy})
+
+    async def _energy(
+        self, run: Generator[float, None, Measured], tell: Tell
+    ) -> Mapping[str, object]:
+        """What sensors told while it ran, or why they told nothing; without sensors it runs not."""
+        try:
+            async with self._meter.running() as taken:
+                done = await self._device.drive(run, tell)
+        except NoSensor as error:
+            return {"unknown": str(error)}
+        return {**asdict(taken), "runs": done.runs}
 
     async def _trust(self, verdict: "Future[str] | None") -> None:
         """Wait a while for the check of a result, if there is one; raises DeviceLost when it, or

@@ -34,6 +34,11 @@ class Measured:
     download: tuple[float, ...] = ()
     steps: tuple[StepTime, ...] = ()
 
+    @property
+    def runs(self) -> int:
+        """With the one before the timed ones."""
+        return len(self.samples) + (len(self.samples) > 1)
+
 
 def operator(
     backend: Backend, spec: OperatorSpec, tensors: Tensors, attributes: Attributes, repeat: int
