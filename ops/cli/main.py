@@ -16,6 +16,7 @@ from ops.cli import (
     infer,
     jobs,
     models,
+    parity,
     profile,
     status,
     stream,
@@ -44,12 +45,13 @@ COMMANDS: Commands = {
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
     "model": (
-        "Add, list, show, export, remove, load and unload models.",
+        "Add, list, show, export, compare, remove, load and unload models.",
         {
             "add": models.add,
             "list": models.list_models,
             "show": models.show,
             "export": export.export,
+            "parity": parity.parity,
             "remove": models.remove,
             "load": models.load,
             "unload": models.unload,

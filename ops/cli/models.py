@@ -52,7 +52,7 @@ def add(  # noqa: PLR0913 - one parameter per option
     from ops.cli import remote
 
     _check_name(name)
-    content = _read(file)
+    content = read(file)
     format_ = FORMATS.get(file.suffix, "onnx")
     with session.talk.status(f"importing {file.name}"):
         manifest = remote.call(
@@ -120,7 +120,8 @@ def _check_name(name: str) -> None:
         raise InvalidName(f"{name!r} cannot be the name of a model")
 
 
-def _read(file: Path) -> bytes:
+def read(file: Path) -> bytes:
+    """A network file as it is; raises TooLarge."""
     from shared.contracts.errors import TooLarge
 
     size = file.stat().st_size

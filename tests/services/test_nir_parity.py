@@ -1,9 +1,5 @@
 """What is reported of a NIR file against its equations, and the equations themselves."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import nir
@@ -15,7 +11,6 @@ from hypothesis import strategies as st
 from services.compressor.importers import nir_linear, nir_parity, nir_reference
 from tests.services.nir_files import affine, chain, every, lif
 
-ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(3)
 
 
@@ -124,18 +119,3 @@ def test_spikes_are_paired_in_their_order() -> None:
 
     assert nir_parity._shift(ours, theirs, 0.5) == 2 * 0.5
     assert nir_parity._shift(ours, theirs * False, 0.5) is None
-
-
-def test_the_command_writes_a_row_for_each_node(tmp_path: Path) -> None:
-    (tmp_path / "net.nir").write_bytes(chain(affine(12, 5), lif(5)))
-    command = [sys.executable, "-m", "services.compressor.importers.nir_parity"]
-    asked = [*command, str(tmp_path / "net.nir"), "--steps", "20"]
-
-    plain, parsed = (
-        subprocess.run([*asked, *more], cwd=ROOT, check=True, capture_output=True).stdout
-        for more in ([], ["--json"])
-    )
-
-    (found,) = json.loads(parsed)
-    assert (found["node"], found["kind"], found["neurons"]) == ("n1", "LIF", 5)
-    assert plain.decode().splitlines()[2].startswith("| n1 (LIF) | 5 |")

@@ -1,22 +1,16 @@
-"""How close a NIR file's layers here come to its equations:
-
-    python -m services.compressor.importers.nir_parity net.nir --dt 0.001 --steps 1000
-
-runs the network through our layers and, node by node, through `nir_reference` in float64. Alone, a
-node of the reference reads the spikes that ours read, so that its differences are its own; as a
-whole, it reads those of the reference. For files of one's own: nothing bounds what is read here.
+"""How close a NIR file's layers here come to its equations: the network runs through our layers
+and, node by node, through `nir_reference` in float64. Alone, a node of the reference reads the
+spikes that ours read, so that its differences are its own; as a whole, it reads those of the
+reference.
 """
 
-import argparse
-import json
-import sys
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from services.compressor.importers import nir_file, nir_graph, nir_populations, nir_simulated
+from services.compressor.importers.nir_neurons import Rule
 from services.compressor.importers.nir_populations import Served
 from services.compressor.importers.nir_reference import Bits, Ran
 from shared.network import execute, streaming
@@ -48,19 +42,26 @@ class Parity:
 
 
 def parity(
-    data: bytes, *, dt: float, steps: int, share: float = 0.2, seed: int = 0
+    data: bytes,
+    *,
+    dt: float,
+    steps: int,
+    rule: Rule = "exact",
+    share: float = 0.2,
+    seed: int = 0,
 ) -> tuple[Parity, ...]:
     """Every node of neurons of a file, on random trains.
 
     Args:
         dt: length of a step [s].
+        rule: by which ours solve the equations; the reference is exact.
         share: of inputs that spike in a step.
 
     Raises:
         SuiteError: the file cannot be served.
     """
     graph = nir_file.decode(data)
-    served = nir_populations.served(graph, dt=dt, steps=steps)
+    served = nir_populations.served(graph, dt=dt, steps=steps, rule=rule)
     width = served.network.inputs["x"].shape[2] or 0
     x = (np.random.default_rng(seed).random((ROWS, steps, width)) < share).astype(np.float32)
     ran = _stepped(served, x)
@@ -140,34 +141,3 @@ def _shift(ours: Bits, theirs: Bits, dt: float) -> float | None:
         if pairs:
             most = max(most or 0, int(np.abs(first[:pairs] - second[:pairs]).max()))
     return None if most is None else most * dt
-
-
-def table(found: tuple[Parity, ...]) -> str:
-    """A row for each node."""
-    head = "| node | neurons | spikes | apart | shift [ms] | membrane | apart as a whole |\n"
-    rows = [
-        f"| {one.node} ({one.kind}) | {one.neurons} | {one.spikes} | {one.apart} | "
-        f"{'-' if one.shift is None else f'{one.shift * 1e3:g}'} | {one.membrane:.1e} | "
-        f"{one.apart_as_a_whole} |\n"
-        for one in found
-    ]
-    return head + "|" + " --- |" * 7 + "\n" + "".join(rows)
-
-
-def main() -> None:
-    """Read the file and write the report."""
-    asked = argparse.ArgumentParser(prog="nir_parity", description="A NIR file and its equations.")
-    asked.add_argument("file", type=Path)
-    asked.add_argument("--dt", type=float, default=1e-3, help="length of a step [s]")
-    asked.add_argument("--steps", type=int, default=1000)
-    asked.add_argument("--share", type=float, default=0.2, help="of inputs that spike in a step")
-    asked.add_argument("--json", action="store_true")
-    given = asked.parse_args()
-    data = given.file.read_bytes()
-    found = parity(data, dt=given.dt, steps=given.steps, share=given.share)
-    rows = json.dumps([asdict(one) for one in found], indent=1) + "\n"
-    sys.stdout.write(rows if given.json else table(found))
-
-
-if __name__ == "__main__":
-    main()
