@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nir
 import pytest
 
 from shared.bus.memory import MemoryBroker
@@ -12,8 +13,9 @@ from shared.contracts.v1.training import Activity
 from shared.network import artifact
 from shared.tensors import layouts
 from tests.network import streams
-from tests.network.streams import HIDDEN, INPUTS, STEPS
+from tests.network.streams import HIDDEN, INPUTS, OUTPUTS, STEPS
 from tests.services.compressor_house import LEARNED, House, network, opened
+from tests.services.nir_files import affine, chain, every, lif
 
 BODY = TrainBody(model="spiky", epochs=8, batch=24, rate=0.02, variant="quiet")
 ROWS = 300
@@ -47,6 +49,23 @@ async def test_rates_are_told_of_the_first_rows_learned_from(memory: MemoryBroke
         assert hidden["operations"] == x[:SHOWN].sum() * HIDDEN
         assert hidden["dense"] == SHOWN * STEPS * INPUTS * HIDDEN
         assert hidden["silence"] == 1 - hidden["spikes"] / (SHOWN * STEPS * HIDDEN)
+
+
+async def test_a_nir_file_that_ends_in_an_integrator_learns_by_its_potentials(
+    memory: MemoryBroker,
+) -> None:
+    integrator = nir.LI(every(OUTPUTS, 0.05), every(OUTPUTS, 1.0), every(OUTPUTS, 0.0))
+    layers = (affine(INPUTS, HIDDEN), lif(HIDDEN), affine(HIDDEN, OUTPUTS), integrator)
+    async with opened(memory) as house:
+        source = await house.bus.put_blob(chain(*layers, size=INPUTS, made=OUTPUTS))
+        await house.run(ImportBody(model="spiky", source=source, format="nir", steps=STEPS))
+
+        rows = streams.labelled(ROWS)
+        x, labels = layouts.dense(rows.x), layouts.dense(rows.y)
+        given = {"train_x": x, "train_labels": labels, "x": x, "labels": labels}
+        report = (await house.run(BODY, given))[0].report
+
+        assert float(str(report["accuracy"])) > float(str(report["baseline_accuracy"])) + 0.2
 
 
 async def test_a_network_without_spikes_tells_none_and_may_not_pay(memory: MemoryBroker) -> None:

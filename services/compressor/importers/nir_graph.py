@@ -25,6 +25,8 @@ from services.compressor.importers.nir_neurons import (
     discretized,
 )
 from shared.contracts.errors import InvalidNetwork, UnsupportedOperator
+from shared.spiking.layers import NEVER
+from shared.spiking.recurrent import FIELDS
 
 FIRST = "spikes"  # what comes in, as bits
 ENDS = (nir.Input, nir.Output)
@@ -53,6 +55,12 @@ class Population:
     def size(self) -> int:
         """Neurons."""
         return len(self.neuron.factor)
+
+    @property
+    def integrates(self) -> bool:
+        """Whether no neuron can spike: there are potentials alone to read."""
+        threshold = self.neuron.constants[FIELDS.index("threshold")]
+        return bool((threshold >= NEVER).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -72,7 +72,8 @@ def translate(
 
 def served(graph: Wired[nir.NIRNode], *, dt: float, steps: int, rule: Rule = "exact") -> Served:
     """Neurons on spikes (n, steps, k); the answer is rates of spikes, the spikes, and the last
-    potentials. Rates come first: what is measured or trained reads the first output.
+    potentials; of neurons without a threshold potentials alone. What is measured or trained reads
+    the first output.
 
     Args:
         dt: length of a step [s].
@@ -250,12 +251,15 @@ def _answering(made: _Made, last: str, steps: int) -> Network:
         made.steps[at] = replace(made.steps[at], outputs=named_v)
     else:
         value = _chosen(made, value, made.steps[at].outputs["v_next"], (first, size))
-    made.steps += [
-        Step("unpack", "spike_unpack", {"spikes": value}, {"y": "train"}),
-        Step("count", "spike_rate", {"spikes": value}, {"y": "rate"}),
-    ]
+    answers: tuple[str, ...] = ("v",)
+    if not made.found.populations[last].integrates:
+        answers = ("rate", "train", "v")
+        made.steps += [
+            Step("unpack", "spike_unpack", {"spikes": value}, {"y": "train"}),
+            Step("count", "spike_rate", {"spikes": value}, {"y": "rate"}),
+        ]
     kind = TensorType(Layout.DENSE, Dtype.F32, (None, steps, made.widths[FIRST]))
-    return Network({"x": kind}, ("rate", "train", "v"), tuple(made.steps), made.weights)
+    return Network({"x": kind}, answers, tuple(made.steps), made.weights)
 
 
 def _chosen(made: _Made, value: str, v: str, part: tuple[int, int]) -> str:
