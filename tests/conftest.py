@@ -1,13 +1,14 @@
 """Fixtures that every test may ask for."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import hypothesis
 import numpy as np
 import pytest
 
 from ops.stack.broker import Broker
-from services.cpu_worker import engine
+from services.cpu_worker import engine, kernel_cache
 from services.cpu_worker.engine import Engine
 from shared.bus.memory import MemoryBroker
 from shared.chassis.settings import CpuSettings
@@ -17,6 +18,10 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+# Tests import kernels by themselves, and numba asks then where they are kept.
+with suppress(ImportError, OSError):
+    kernel_cache.use(kernel_cache.folder(CpuSettings().cache))
 
 
 @pytest.fixture(scope="session")

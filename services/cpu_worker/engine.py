@@ -17,8 +17,6 @@ from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import SPARSE, Layout, Tensor
 
-OPENMP = "omp"  # numba's other layers are slower to start, and one kills a process of two callers
-
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -147,10 +145,7 @@ def load(folder: str, threads: int, families: Sequence[str] = kernel_cache.FAMIL
         ImportError: numba is absent or does not fit numpy.
         RuntimeError: it cannot compile or cache, or a kernel is wrong.
     """
-    import numba
-
-    numba.config.CACHE_DIR = folder  # read when kernels are imported
-    numba.config.THREADING_LAYER = OPENMP
+    kernel_cache.use(folder)
     from services.cpu_worker.integer import known_answers as of_integers
     from services.cpu_worker.sparse import known_answers as of_sparse
     from services.cpu_worker.spiking import known_answers as of_spikes

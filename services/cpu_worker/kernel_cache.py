@@ -25,6 +25,7 @@ ROOT = HERE.parents[1]
 FAMILIES = ("sparse", "integer", "spiking")  # packages of kernels; none calls another's
 LIBRARIES = ("numba", "llvmlite", "numpy")
 CPUINFO = Path("/proc/cpuinfo")
+OPENMP = "omp"  # numba's other layers are slower to start, and one kills a process of two callers
 PATIENCE = 600.0  # [s] for compiling everything on a slow machine
 
 
@@ -53,6 +54,18 @@ def folder(cache: Path) -> Path:
         if own.is_dir():
             shutil.copytree(own, private, dirs_exist_ok=True)
         return private
+
+
+def use(kept: Path | str) -> None:
+    """Have kernels that are imported from now on compiled into a folder, or brought from there.
+
+    Raises:
+        ImportError: numba is absent or does not fit numpy.
+    """
+    import numba  # late: it may be absent
+
+    numba.config.CACHE_DIR = str(kept)
+    numba.config.THREADING_LAYER = OPENMP
 
 
 def ensure(kept: Path, threads: int) -> None:
