@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.network import rewrites
 from shared.network.graph import Network, Step
@@ -13,6 +14,7 @@ from shared.tensors.dtypes import I32
 from shared.tensors.layouts import Tensor, dense
 
 FROM, TO = "gemm_i8", "gemm_q8"
+F64 = npt.NDArray[np.float64]
 MOST = 2**30  # steps of a bias: sums of products have room beside it
 
 
@@ -76,8 +78,13 @@ def _product(
     read, wanted = codes
     inputs = {"x": x, "weight": step.inputs["weight"]}
     if "bias" in step.inputs:
+        bias = weights[step.inputs["bias"]].values.astype(np.float64)
+        weight = _with_room(weights[inputs["weight"]], bias, read.scale)
+        if weight is not weights[inputs["weight"]]:
+            inputs["weight"] = rewrites.unused(f"{inputs['weight']}:wide", weights)
+            weights[inputs["weight"]] = weight
         inputs["bias"] = rewrites.unused(f"{step.inputs['bias']}:i32", weights)
-        weights[inputs["bias"]] = dense(_steps(network, step, read.scale))
+        weights[inputs["bias"]] = dense(_steps(weight, bias, read.scale))
     given: dict[str, Scalar] = {"x_scale": read.scale, "x_zero": read.zero, "to": "f32"}
     if wanted is not None:
         given |= {"y_scale": wanted.scale, "y_zero": wanted.zero, "to": "i8"}
@@ -85,9 +92,20 @@ def _product(
     return Step(step.name, TO, inputs, step.outputs, {**given, **kept})
 
 
-def _steps(network: Network, step: Step, x_scale: float) -> I32:
+def _with_room(weight: Tensor, bias: F64, x_scale: float) -> Tensor:
+    """The weight with larger steps in rows whose bias would be more than `MOST` steps of their
+    sums: rows of zeros, and rows that read what never was anything but zero. What their codes lose
+    is nothing beside the bias."""
+    scale = weight.parts["scale"]
+    wanted = np.minimum(np.abs(bias) / (MOST * x_scale), np.finfo(np.float32).max)
+    wide = np.maximum(scale, wanted.reshape(scale.shape)).astype(np.float32)
+    if (wide == scale).all():
+        return weight
+    kept = weight.parts["codes"].astype(np.float64) * (scale.astype(np.float64) / wide)
+    return replace(weight, parts={"codes": np.rint(kept).astype(np.int8), "scale": wide})
+
+
+def _steps(weight: Tensor, bias: F64, x_scale: float) -> I32:
     """The bias in steps of the sums of its row: x_scale × scale; (outputs,) int32."""
-    bias = network.weights[step.inputs["bias"]].values.astype(np.float64)
-    scale = network.weights[step.inputs["weight"]].parts["scale"].astype(np.float64)
-    steps = np.rint(bias / (scale.reshape(-1) * x_scale))
-    return np.clip(steps, -MOST, MOST).astype(np.int32)
+    scale = weight.parts["scale"].astype(np.float64).reshape(-1)
+    return np.clip(np.rint(bias / (scale * x_scale)), -MOST, MOST).astype(np.int32)

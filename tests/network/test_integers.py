@@ -12,8 +12,9 @@ from shared.network import execute, integers, observing, shapes
 from shared.network.graph import Network, Step
 from shared.network.training import backward
 from shared.operators.reference import ReferenceBackend
-from shared.quantization import ranges
+from shared.quantization import affine, ranges
 from shared.quantization.ranges import Affine
+from shared.quantization.scheme import INT8_PER_CHANNEL
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import dense
 from tests.network.networks import mlp
@@ -71,6 +72,23 @@ def test_answers_stay_within_what_rounding_can_do(sizes: list[int], seed: int) -
     made = integers.static(network, codes(network, x))
 
     assert np.abs(answers(made, x) - answers(network, x)).mean() < 0.05
+
+
+def test_a_bias_beside_nothing_is_kept() -> None:
+    network, x = whole(3, 2, 4)
+    dead = np.zeros((2, 3), np.float32)  # every hidden neuron is what its bias says
+    half = np.ones((4, 2), np.float32) * np.array([[1], [0], [1], [0]], np.float32)
+    weights = {
+        "w0": affine.quantize(dead, INT8_PER_CHANNEL),
+        "b0": dense(np.array([-1.0, -0.5], np.float32)),  # and the rectifier leaves nothing
+        "w1": affine.quantize(half, INT8_PER_CHANNEL),
+        "b1": dense(np.array([0.5, -2.0, 1.0, 3.0], np.float32)),
+    }
+    network = replace(network, weights=weights)
+
+    made = integers.static(network, codes(network, x))
+
+    np.testing.assert_allclose(answers(made, x), answers(network, x), rtol=1e-6)
 
 
 def test_the_cpu_answers_bit_by_bit_like_the_reference() -> None:
