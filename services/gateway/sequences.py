@@ -2,19 +2,20 @@
 a session, with parameters of ours beside `sequence_start` and `sequence_end`."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from services.gateway import translate
+from services.gateway import signature, translate
 from services.gateway.front import Call, token
 from services.gateway.limits import Limits
-from services.gateway.sessions import Sessions, require_model
+from services.gateway.sessions import Place, Sessions, require_model
 from services.gateway.statistics import Statistics
 from shared.contracts import packed
-from shared.contracts.errors import InvalidMessage, InvalidTensor, TooLarge
+from shared.contracts.errors import InvalidMessage, InvalidTensor, SuiteError, TooLarge
 from shared.contracts.v1.sessions import Learning, SessionAnswer, SessionCall, SessionStart
 from shared.contracts.wire import inference
+from shared.network.streamed import EVENTS
 from shared.tensors.layouts import Layout, Tensor
 
 PREFIX = "sequence_"
@@ -49,14 +50,29 @@ class Sequences:
         if step.start is None:
             place = await self._sessions.place(call.tenant, name)
             require_model(place, request.model_name, request.model_version)
+        else:
+            place = await self._sessions.beginning(step.start)
         timeout = translate.number(request, "timeout") * translate.MICRO or self._limits.infer
         deadline = min(call.deadline, now + timeout)
-        answer, outputs = await self._sessions.call(
-            call.tenant, name, step, tensors, deadline=deadline
-        )
-        counted = self._statistics.of(answer.model, answer.variant)
+        counted = self._statistics.of(place.model, place.variant)
+        try:
+            self._require_outputs(place, translate.requested(request), step)
+            answer, outputs = await self._sessions.call(
+                call.tenant, name, step, tensors, deadline=deadline
+            )
+            response = _response(request, answer, outputs).SerializeToString()
+        except SuiteError:
+            counted.fail.add(time.perf_counter() - began)
+            raise
         counted.answered(packed.Answer(run=answer.seconds), 1, time.perf_counter() - began)
-        return _response(request, answer, outputs).SerializeToString()
+        return response
+
+    def _require_outputs(self, place: Place, names: Iterable[str], step: SessionCall) -> None:
+        """Refuse outputs that the model has not, before a step is done; what is kept between calls
+        has names that its worker knows."""
+        manifest = self._sessions.manifest(place)
+        if manifest is not None and not step.kept:
+            signature.check_outputs(manifest, (name.removesuffix(EVENTS) for name in names))
 
     def _tensors(self, request: inference.ModelInferRequest) -> dict[str, Tensor]:
         found = translate.inputs(request)

@@ -22,6 +22,7 @@ from shared.contracts.errors import (
 )
 from shared.contracts.subjects import Bucket
 from shared.contracts.v1.jobs import BlobRef
+from shared.contracts.v1.models import ModelManifest
 from shared.contracts.v1.sessions import (
     SessionAnswer,
     SessionCall,
@@ -71,6 +72,22 @@ class Sessions:
         card = SessionCard.decode(entry.value)
         return self._note(key, Place(card.worker, card.model, card.variant, card.artifact))
 
+    async def beginning(self, start: SessionStart) -> Place:
+        """What a session would run that begins now; nowhere yet.
+
+        Raises:
+            UnknownModel, ModelNotReady.
+        """
+        manifest = await self._tables.model(start.model)
+        if not manifest.loaded:
+            raise ModelNotReady(f"model {manifest.model!r} is unloaded")
+        variant = signature.variant_of(manifest, start.variant or "")
+        return Place("", manifest.model, variant.name, variant.artifact)
+
+    def manifest(self, place: Place) -> ModelManifest | None:
+        """Of what a session runs, unless it was removed meanwhile."""
+        return self._tables.table.models.get(place.model)
+
     async def call(
         self, tenant: str, name: str, call: SessionCall, tensors: Tensors, *, deadline: float
     ) -> tuple[SessionAnswer, Tensors]:
@@ -115,11 +132,7 @@ class Sessions:
                 self._forget(f"{tenant}.{name}")
                 place = await self.place(tenant, name)
             return place
-        manifest = await self._tables.model(start.model)
-        if not manifest.loaded:
-            raise ModelNotReady(f"model {manifest.model!r} is unloaded")
-        variant = signature.variant_of(manifest, start.variant or "")
-        place = Place("", manifest.model, variant.name, variant.artifact)
+        place = await self.beginning(start)
         return place._replace(worker=self._taker(place, gone))
 
     def _taker(self, place: Place, gone: frozenset[str]) -> str:

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -172,11 +172,12 @@ class Door:
         async with self.shelf.lock(key):
             _require_time(call, arrived)
             held, again = await self.shelf.find(key, work)
-            if call.restore:
-                await self.shelf.restore(held)
-            _require_place(held, call)
-            steps = bool(tensors) or call.steps is not None
-            made = await self._step(held, call, tensors) if steps else Stepped({})
+            with _or_as_before(held):
+                if call.restore:
+                    await self.shelf.restore(held)
+                _require_place(held, call)
+                steps = bool(tensors) or call.steps is not None
+                made = await self._step(held, call, tensors) if steps else Stepped({})
             if call.end:
                 await self.shelf.end(held)
             elif call.snapshot:
@@ -193,7 +194,7 @@ class Door:
         return answer, made.outputs
 
     async def _step(self, held: Held, call: SessionCall, tensors: Mapping[str, Tensor]) -> Stepped:
-        """Run some steps; the session is as before when they fail."""
+        """Run some steps."""
         async with self._artifacts.using(held.card.artifact) as base:
             return await self._device.call(lambda: self._run(base, held, call, tensors))
 
@@ -248,6 +249,17 @@ def _extent(
     if held.rows and rows != held.rows:
         raise InvalidTensor(f"the session has {held.rows} rows, the call {rows}")
     return rows, steps
+
+
+@contextmanager
+def _or_as_before(held: Held) -> Iterator[None]:
+    """A call that fails leaves its session as it found it, also one that went back first."""
+    before = held.kept, held.steps, held.rows
+    try:
+        yield
+    except Exception:
+        held.kept, held.steps, held.rows = before
+        raise
 
 
 def _require_time(call: SessionCall, arrived: float) -> None:

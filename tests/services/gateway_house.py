@@ -188,6 +188,13 @@ class House:
         data = await self.raw(INFER, request.SerializeToString(), **options)
         return wire.inference.ModelInferResponse.FromString(data)
 
+    async def ask(self, method: str, /, **fields: object) -> Message:
+        """One call of the inference protocol by its name."""
+        rpc = wire.rpcs(wire.INFERENCE)[method]
+        data = await self.raw(rpc.path, rpc.request(**fields).SerializeToString())
+        answer: Message = rpc.response.FromString(data)
+        return answer
+
 
 @asynccontextmanager
 async def opened(

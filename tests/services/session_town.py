@@ -20,7 +20,7 @@ from shared.contracts.v1.sessions import (
     SessionCall,
     SessionCard,
 )
-from shared.network import artifact
+from shared.network import artifact, shapes
 from shared.tensors.layouts import Tensor
 from tests.network.streams import INPUTS, STEPS, spiking
 from tests.services import gateway_house, session_house
@@ -91,7 +91,12 @@ async def town(*workers: str) -> AsyncIterator[Town]:
             await made.hire(worker)
         variant = Variant(name="dense", artifact=stored, weight_bytes=1)
         ports = (PortSignature(name="x", dtype="f32", shape=(-1, STEPS, INPUTS)),)
-        model = gateway_house.manifest("spiky", variants=(variant,), inputs=ports)
+        made_of = shapes.infer(spiking(), 1)
+        answers = tuple(
+            PortSignature(name=name, dtype="f32", shape=(-1, *made_of[name].shape[1:]))
+            for name in spiking().outputs
+        )
+        model = gateway_house.manifest("spiky", variants=(variant,), inputs=ports, outputs=answers)
         await house.put(model, "cpu")
         house.group.start_soon(made.show)
         yield made

@@ -18,22 +18,16 @@ from tests.services.gateway_house import House, manifest, opened, request
 pytestmark = pytest.mark.usefixtures("front")
 
 
-async def ask(house: House, method: str, /, **fields: object) -> object:
-    rpc = wire.rpcs(wire.INFERENCE)[method]
-    data = await house.raw(rpc.path, rpc.request(**fields).SerializeToString())
-    return rpc.response.FromString(data)
-
-
 async def refusal(house: House, method: str, /, **fields: object) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ask(house, method, **fields)
+        await house.ask(method, **fields)
     return caught.value.code(), caught.value.details()
 
 
 async def test_server_is_live_ready_and_says_its_name(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
-        live, ready = await ask(house, "ServerLive"), await ask(house, "ServerReady")
-        about = await ask(house, "ServerMetadata")
+        live, ready = await house.ask("ServerLive"), await house.ask("ServerReady")
+        about = await house.ask("ServerMetadata")
 
     assert (live.live, ready.ready, about.name) == (True, True, "ellesmere")
     assert {"model_repository", "statistics", "schedule_policy"} <= set(about.extensions)
@@ -44,7 +38,7 @@ async def test_metadata_lists_variants_as_versions_with_the_default_first(
 ) -> None:
     async with opened(memory) as house:
         await house.put(manifest(default="int8"), "cpu")
-        about = await ask(house, "ModelMetadata", name="digits", version="dense")
+        about = await house.ask("ModelMetadata", name="digits", version="dense")
 
     assert list(about.versions) == ["int8", "dense"]
     assert about.platform == "ellesmere_network"
@@ -55,9 +49,9 @@ async def test_metadata_lists_variants_as_versions_with_the_default_first(
 
 async def test_model_is_ready_when_a_worker_has_the_variant(memory: MemoryBroker) -> None:
     async with opened(memory, workers=()) as house:
-        before = await ask(house, "ModelReady", name="digits")
+        before = await house.ask("ModelReady", name="digits")
         await house.hire("cpu-1")
-        after = await ask(house, "ModelReady", name="digits", version="int8")
+        after = await house.ask("ModelReady", name="digits", version="int8")
 
     assert (before.ready, after.ready) == (False, True)
 
@@ -76,7 +70,7 @@ async def test_calls_about_unknown_models_are_refused(memory: MemoryBroker, call
 
 async def test_configuration_leaves_out_the_batch_dimension(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
-        config = (await ask(house, "ModelConfig", name="digits")).config
+        config = (await house.ask("ModelConfig", name="digits")).config
 
     assert (config.name, config.backend) == ("digits", "ellesmere")
     assert config.max_batch_size == 4 * 2**20 // 16
@@ -90,7 +84,7 @@ async def test_statistics_count_rows_calls_and_failures(memory: MemoryBroker) ->
         await asyncio.gather(*(house.infer(request()) for _ in range(5)))
         with pytest.raises(grpc.aio.AioRpcError):
             await house.infer(inference.ModelInferRequest(model_name="digits"))
-        found = await ask(house, "ModelStatistics", name="digits", version="dense")
+        found = await house.ask("ModelStatistics", name="digits", version="dense")
 
     (counted,) = found.model_stats
     assert (counted.inference_count, counted.execution_count) == (5, 5)
@@ -102,8 +96,8 @@ async def test_statistics_count_rows_calls_and_failures(memory: MemoryBroker) ->
 async def test_index_tells_the_state_of_every_variant(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
         await house.put(manifest("off", loaded=False), "cpu")
-        every = await ask(house, "RepositoryIndex")
-        ready = await ask(house, "RepositoryIndex", ready=True)
+        every = await house.ask("RepositoryIndex")
+        ready = await house.ask("RepositoryIndex", ready=True)
 
     assert [(m.name, m.version, m.state, m.reason) for m in every.models] == [
         ("digits", "dense", "READY", ""),
@@ -116,11 +110,11 @@ async def test_index_tells_the_state_of_every_variant(memory: MemoryBroker) -> N
 
 async def test_unload_takes_effect_at_once_and_load_undoes_it(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
-        await ask(house, "RepositoryModelUnload", model_name="digits")
+        await house.ask("RepositoryModelUnload", model_name="digits")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await house.infer(request())
         stored = await house.bus.get(Bucket.MODELS, "digits")
-        await ask(house, "RepositoryModelLoad", model_name="digits")
+        await house.ask("RepositoryModelLoad", model_name="digits")
         reply = await house.infer(request())
 
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -139,9 +133,9 @@ async def test_load_waits_for_a_worker_and_says_when_none_came(memory: MemoryBro
 async def test_load_returns_when_the_worker_has_come(memory: MemoryBroker) -> None:
     async with opened(memory, workers=()) as house, anyio.create_task_group() as group:
         group.start_soon(house.hire, "cpu-1")
-        await ask(house, "RepositoryModelLoad", model_name="digits")
+        await house.ask("RepositoryModelLoad", model_name="digits")
 
-        assert (await ask(house, "ModelReady", name="digits")).ready
+        assert (await house.ask("ModelReady", name="digits")).ready
 
 
 @pytest.mark.parametrize(

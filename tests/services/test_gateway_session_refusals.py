@@ -57,12 +57,17 @@ async def test_bad_name_of_a_session_is_refused(name: str) -> None:
             await town_.session(name).begin()
 
 
-async def test_unknown_output_and_bad_spikes_are_refused() -> None:
+async def test_unknown_output_and_bad_spikes_are_refused_and_counted_and_do_no_step() -> None:
     async with town() as town_, town_.session() as session:
         with pytest.raises(InvalidTensor, match="no output 'y'"):
             await session.step({"x": PARTS[0]}, outputs=["y"])
         with pytest.raises(InvalidTensor, match="a spike is 0 or 1"):
             await session.step({"x": PARTS[0] + 2})
+        await session.step({"x": PARTS[0]}, at=0)
+        counted = await town_.house.ask("ModelStatistics", name="spiky")
+
+    (stats,) = (one.inference_stats for one in counted.model_stats)
+    assert (stats.fail.count, stats.success.count) == (2, 2)  # with the call that began it
 
 
 @pytest.mark.parametrize(

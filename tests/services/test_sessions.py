@@ -8,6 +8,7 @@ from shared.chassis import sessions
 from shared.contracts.errors import (
     BlobMissing,
     InvalidMessage,
+    InvalidTensor,
     SessionElsewhere,
     SessionOutOfStep,
     UnknownSession,
@@ -176,6 +177,20 @@ async def test_restore_goes_back_to_the_snapshot() -> None:
 
         assert answer.steps == 8
         np.testing.assert_array_equal(again["v"].values, once["v"].values)
+
+
+async def test_a_call_that_fails_after_it_went_back_leaves_the_session_where_it_was() -> None:
+    async with spiky() as house:
+        await house.begin()
+        await house.step(PARTS[0], snapshot=True)
+        await house.step(PARTS[1])
+
+        with pytest.raises(InvalidTensor, match="a spike is 0 or 1"):
+            await house.step(PARTS[1] + 2, restore=True)
+
+        answer, made = await house.step(PARTS[2], at=8)
+        assert answer.steps == 30
+        np.testing.assert_array_equal(made["train"].values, WHOLE[:, 8:30])
 
 
 async def test_restore_without_a_snapshot_begins_anew() -> None:
