@@ -1,5 +1,5 @@
 # make demo    the whole suite on real data, in about a minute; writes demo-report/
-# make test    every test; compiles the kernels for several threads first, which set-up leaves out
+# make test    every test, on two processes; compiles first what set-up leaves out: kernels for several threads
 # make test-silicon   the kernels on the card's instruction set, without a card; needs clang-19 and libclc-19
 # make up      keep the stack running on this machine; Ctrl-C stops it
 # make check   format, lint, types and the rules of the house
@@ -21,7 +21,7 @@ demo: setup
 
 test: setup
 	@ELLESMERE_LOG_LEVEL=warning ELLESMERE_THREADS=2 $(BIN)/python -m services.cpu_worker.warm
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-silicon: setup
 	@$(BIN)/pytest -q tests/silicon $(ARGS)
