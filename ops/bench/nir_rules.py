@@ -24,6 +24,7 @@ class Rule(NamedTuple):
 
 ENDS = Rule("reads the current of the end of a step", ends=True)
 LOST = Rule("the potential is reset for the whole step after a spike", lost=True)
+BOTH = Rule(f"{ENDS.words}; {LOST.words}", ends=True, lost=True)
 RULES = {
     ("spikingjelly", "IF"): Rule(),
     ("spikingjelly", "LIF"): Rule(),
@@ -34,7 +35,8 @@ RULES = {
     ("norse", "IF, steps of 1 s"): Rule(),
     ("snntorch", "LIF"): Rule(),
     ("snntorch", "LIF, reset_delay=False"): Rule(),
-    ("snntorch", "CubaLIF"): Rule(f"{ENDS.words}; {LOST.words}", ends=True, lost=True),
+    ("snntorch", "CubaLIF"): BOTH,
+    ("snntorch", "CubaLIF that reads itself"): BOTH,
     ("snntorch", "CubaLIF, reset_delay=False"): ENDS,
     ("snntorch", "LIF that reads itself"): LOST,
     ("snntorch", "LIF that reads itself, reset_delay=False"): Rule(),

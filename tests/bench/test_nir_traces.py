@@ -65,6 +65,8 @@ def test_each_departure_from_eulers_rule_by_hand() -> None:
     [
         *((library, "LIF") for library in nir_traces.PEER_NAMES),
         ("snntorch", "LIF that reads itself, reset_delay=False"),
+        ("spikingjelly", "Conv2d, LIF, AvgPool2d, Flatten, Linear, LIF"),
+        ("norse", "Conv2d, LIF"),
     ],
 )
 def test_leaky_neurons_of_every_library_spiked_as_ours_by_eulers_rule(
@@ -74,7 +76,7 @@ def test_leaky_neurons_of_every_library_spiked_as_ours_by_eulers_rule(
         one for one in found() if (one.library, one.node, one.rule) == (library, node, "euler")
     ]
 
-    assert row.spikes > 10_000
+    assert row.spikes > 4000
     assert row.apart == 0
 
 

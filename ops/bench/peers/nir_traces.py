@@ -32,6 +32,30 @@ class Case(NamedTuple):
     export: Callable[[Network], nir.NIRGraph]
     run: Callable[[Network, torch.Tensor], torch.Tensor]  # spikes (steps, rows, k) to those of (m)
     dt: float = DT  # of the file [s]
+    shape: tuple[int, ...] = (INPUTS,)  # of what comes in
+
+
+IMAGE, FEATURES = (2, 6, 6), (3, 6, 6)
+
+
+def conv() -> torch.nn.Conv2d:
+    """Synapses of an image whose weights 16 binary places hold."""
+    made = torch.nn.Conv2d(2, 3, 3, padding=1)
+    rng = np.random.default_rng(13)
+    made.weight.data = torch.tensor(rng.integers(-16, 64, (3, 2, 3, 3)) / 128, dtype=torch.float32)
+    made.bias.data = torch.tensor(rng.integers(-8, 9, 3) / 128, dtype=torch.float32)
+    return made
+
+
+def dense(inputs: int) -> torch.nn.Linear:
+    """As `linear`, of averages of four spikes."""
+    made = torch.nn.Linear(inputs, NEURONS)
+    rng = np.random.default_rng(17)
+    made.weight.data = torch.tensor(
+        rng.integers(-32, 96, (NEURONS, inputs)) / 256, dtype=torch.float32
+    )
+    made.bias.data.zero_()
+    return made
 
 
 def linear(*, scale: float = 1.0) -> torch.nn.Linear:
@@ -55,6 +79,11 @@ def norse() -> Iterator[Case]:
     box = library.LIFBoxCell(library.LIFBoxParameters(**membrane), dt=DT)
     current = library.LIFCell(library.LIFParameters(tau_syn_inv=synapse, **membrane), dt=DT)
     fires = library.IAFCell(library.IAFParameters(**level), dt=DT)
+    image = torch.full(FEATURES, (1 - DECAY) / DT)
+    level = {"v_th": image * 0 + THRESHOLD, "v_leak": image * 0, "v_reset": image * 0}
+    features = library.LIFBoxCell(library.LIFBoxParameters(tau_mem_inv=image, **level), dt=DT)
+    layers = library.SequentialState(conv(), features)
+    yield Case("Conv2d, LIF", layers, _of_images, _carried, shape=IMAGE)
     for node, cell, scale, export, dt in (
         ("LIF", box, 8.0, _from_norse, DT),
         ("CubaLIF", current, 2.0, _from_norse, DT),
@@ -69,6 +98,17 @@ def _from_norse(network: Network) -> nir.NIRGraph:
     from norse.torch.utils import export_nir
 
     return export_nir.to_nir(network, torch.zeros(1, INPUTS), dt=1.0)
+
+
+def _of_images(network: Network) -> nir.NIRGraph:
+    """The size of the image, which the export leaves out, is written beside its convolution."""
+    from norse.torch.utils import export_nir
+
+    graph = export_nir.to_nir(network, torch.zeros(1, *IMAGE), dt=1.0)
+    for node in graph.nodes.values():
+        if isinstance(node, nir.Conv2d):
+            node.input_shape = IMAGE[1:]
+    return graph
 
 
 def _with_input(network: Network) -> nir.NIRGraph:
@@ -90,7 +130,6 @@ def _carried(network: Network, x: torch.Tensor) -> torch.Tensor:
 def snntorch() -> Iterator[Case]:
     """Neurons that are reset to zero, a step late as it is usual there, or at once."""
     import snntorch as library
-    from snntorch.export_nir import export_to_nir
 
     usual = {"threshold": WHOLE * THRESHOLD, "reset_mechanism": "zero", "init_hidden": True}
     beta, alpha = WHOLE * DECAY, WHOLE * FILTER
@@ -101,33 +140,36 @@ def snntorch() -> Iterator[Case]:
         "CubaLIF, reset_delay=False": library.Synaptic(alpha, beta, reset_delay=False, **usual),
     }.items():
         network = torch.nn.Sequential(linear(), made)
-        yield Case(node, network, lambda one: export_to_nir(one, torch.zeros(INPUTS)), _kept)
+        yield Case(node, network, _from_snntorch, _kept)
 
-    for node, late in (
-        ("LIF that reads itself", True),
-        ("LIF that reads itself, reset_delay=False", False),
+    links = np.random.default_rng(11).integers(-64, 64, (NEURONS, NEURONS))
+    given = {"linear_features": NEURONS, **usual, "init_hidden": False}
+    for node, made in (
+        ("LIF that reads itself", library.RLeaky(beta, **given)),
+        (
+            "LIF that reads itself, reset_delay=False",
+            library.RLeaky(beta, reset_delay=False, **given),
+        ),
+        ("CubaLIF that reads itself", library.RSynaptic(alpha, beta, **given)),
     ):
-        reads = library.RLeaky(
-            beta,
-            threshold=WHOLE * THRESHOLD,
-            reset_mechanism="zero",
-            reset_delay=late,
-            linear_features=NEURONS,
-        )
-        links = np.random.default_rng(11).integers(-64, 64, (NEURONS, NEURONS))
-        reads.recurrent.weight.data = torch.tensor(links / 256, dtype=torch.float32)
-        reads.recurrent.bias.data.zero_()
-        network = torch.nn.Sequential(linear(), reads)
-        yield Case(node, network, lambda one: export_to_nir(one, torch.zeros(INPUTS)), _returned)
+        made.recurrent.weight.data = torch.tensor(links / 256, dtype=torch.float32)
+        made.recurrent.bias.data.zero_()
+        yield Case(node, torch.nn.Sequential(linear(), made), _from_snntorch, _returned)
+
+
+def _from_snntorch(network: Network) -> nir.NIRGraph:
+    from snntorch.export_nir import export_to_nir
+
+    return export_to_nir(network, torch.zeros(INPUTS))
 
 
 def _returned(network: Network, x: torch.Tensor) -> torch.Tensor:
     """Spikes that a layer reads in the next step."""
     synapses, neurons = network
-    (spikes, v), made = neurons.reset_mem(), []
+    state, made = neurons.reset_mem(), []
     for step in x:
-        spikes, v = neurons(synapses(step), spikes, v)
-        made.append(spikes)
+        state = neurons(synapses(step), *state)
+        made.append(state[0])
     return torch.stack(made)
 
 
@@ -149,12 +191,24 @@ def spikingjelly() -> Iterator[Case]:
         "CubaLIF": neuron.CUBALIFNode(c_decay=FILTER, v_decay=DECAY, **level),
     }.items():
         yield Case(node, torch.nn.Sequential(linear(), made), _from_spikingjelly, _anew)
+    leaks = {"tau": tau, "decay_input": False, **level}
+    network = torch.nn.Sequential(
+        conv(),
+        neuron.LIFNode(**leaks),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Flatten(),
+        dense(27),
+        neuron.LIFNode(**leaks),
+    )
+    whole = "Conv2d, LIF, AvgPool2d, Flatten, Linear, LIF"
+    yield Case(whole, network, _from_spikingjelly, _anew, shape=IMAGE)
 
 
 def _from_spikingjelly(network: Network) -> nir.NIRGraph:
     from spikingjelly.activation_based.nir_exchange import export_to_nir
 
-    return export_to_nir(network, torch.zeros(1, INPUTS), dt=DT)
+    shape = IMAGE if isinstance(network[0], torch.nn.Conv2d) else (INPUTS,)
+    return export_to_nir(network, torch.zeros(1, *shape), dt=DT)
 
 
 def _anew(network: Network, x: torch.Tensor) -> torch.Tensor:
@@ -167,16 +221,17 @@ def _anew(network: Network, x: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     """Write the files of one library."""
     name, folder = sys.argv[1], Path(sys.argv[2])
-    x = (np.random.default_rng(3).random((STEPS, ROWS, INPUTS)) < SHARE).astype(np.float32)
     for at, case in enumerate(LIBRARIES[name]()):
+        rng = np.random.default_rng(3)
+        x = (rng.random((STEPS, ROWS, *case.shape)) < SHARE).astype(np.float32)
         with torch.no_grad():
             graph = case.export(case.network)
             made = case.run(case.network, torch.from_numpy(x)).numpy()
         nir.write(folder / f"{at}.nir", graph)
         np.savez(
             folder / f"{at}.npz",
-            x=x.swapaxes(0, 1),
-            train=made.swapaxes(0, 1),
+            x=x.reshape(STEPS, ROWS, -1).swapaxes(0, 1),
+            train=made.reshape(STEPS, ROWS, -1).swapaxes(0, 1),
             dt=case.dt,
             node=case.node,
             version=metadata.version(name),
