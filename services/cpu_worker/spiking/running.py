@@ -1,9 +1,11 @@
 """Who adds up what arrives at a layer: a kernel, input by input that spikes, or BLAS, all of them.
 
 Both are exact. BLAS takes float32 where no sum can leave its whole numbers, else float64. Which is
-faster is a matter of how many inputs spike: that is counted for every call.
+faster is a matter of how many inputs spike: that is counted for every call, and `choice` knows.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,15 +15,14 @@ import numpy.typing as npt
 
 from services.cpu_worker.simd import compiled
 from services.cpu_worker.sparse import shares
-from services.cpu_worker.spiking import encoding, events, registers
+from services.cpu_worker.spiking import choice, encoding, events, registers
+from services.cpu_worker.spiking.choice import Choice
 from services.cpu_worker.spiking.encoding import WORD
 from shared.spiking import layers, rates
 from shared.spiking.layers import Layer
 from shared.tensors.dtypes import F32, I32, U32
 
-# Share of inputs that spike from which BLAS wins, where it takes float32, and float64; measured
-# with 784 inputs and 128 neurons on a processor with AVX-512.
-FLOAT32_FROM, FLOAT64_FROM = 0.3, 0.65
+CHOICE = Choice()  # of this process
 EXACT = 2**24  # whole numbers below are exact in float32
 ROOM = 2**21  # numbers of unpacked spikes at a time, 8 or 16 MiB
 I16 = npt.NDArray[np.int16]
@@ -92,10 +93,33 @@ def advance(run: Run, synapses: Synapses, bias: I32, threads: int) -> None:
         bias: (m rounded up to words,) int32.
         threads: that share the rows.
     """
-    if _arriving(run) < (FLOAT32_FROM if synapses.narrow else FLOAT64_FROM):
+    share = _arriving(run)
+    if share < choice.DOUBT:
         by_events(run, synapses, bias, threads)
-    else:
+        return
+    kind = choice.kind(run.shape, share, narrow=synapses.narrow, threads=threads)
+    product = CHOICE.product(kind)
+    if product is None:
+        again = _again(run)
+        few = _seconds(lambda: by_events(run, synapses, bias, threads))
+        every = _seconds(lambda: by_blas(again, synapses, bias, threads))
+        CHOICE.tell(kind, events=few, product=every)
+    elif product:
         by_blas(run, synapses, bias, threads)
+    else:
+        by_events(run, synapses, bias, threads)
+
+
+def _again(run: Run) -> Run:
+    """The same call, with places of its own for what it writes."""
+    own = {name: getattr(run, name).copy() for name in ("v", "i", "fired", "rate")}
+    return run._replace(**own)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _arriving(run: Run) -> float:
