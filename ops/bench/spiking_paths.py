@@ -110,7 +110,7 @@ def draw(found: Mapping[str, object]) -> None:
             axes.fill_between(x, low, high, color=COLORS[(1, 2, 3)[at]], alpha=0.15, linewidth=0)
         axes.set(
             xlabel="inputs that spike in a step [%]", ylabel="a layer, 32 rows [ms]",
-            xlim=(0, 50), ylim=(0, None),
+            xlim=(0, max(x)), ylim=(0, None),
         )  # fmt: skip
         axes.legend(frameon=False)
         pictures.save(figure, PICTURE)
