@@ -1,8 +1,8 @@
 """Run every kernel on small edge shapes; started by test_oclgrind.py under oclgrind.
 
 Both ways of cutting products and rows are run: a card's and a processor's; other kernels know only
-one. Results are held against the reference too, so that a silent simulator does not count as a
-clean one.
+one. A population that reads itself is stepped by one group, and then by all. Results are held
+against the reference too, so that a silent simulator does not count as a clean one.
 """
 
 import re
@@ -14,13 +14,14 @@ import numpy as np
 from services.gpu_worker import tuning
 from services.gpu_worker.backend import OpenCLBackend
 from services.gpu_worker.device import open_device
+from services.gpu_worker.launch import recurrent
 from shared.operators import samples, sparse_cases
 from shared.operators.catalog import CATALOG
 from shared.operators.reference import ReferenceBackend
 from shared.operators.spec import Case, OperatorSpec
 
 GROUPS = 67  # columns of x: a group of 64 and a part of one
-CUT = re.compile(r"gemm|mm_|reduce|softmax")  # operators whose kernels depend on the tuning
+CUT = re.compile(r"gemm|mm_|reduce|softmax|recurrent")  # operators that have kernels of both ways
 MOST_ELEMENTS = 3000  # of all inputs of a case together: the simulator is slow
 
 
@@ -64,6 +65,7 @@ def main(which: str) -> None:
     card = which == "card"
     tuned = tuning.CARD if card else tuning.PROCESSOR
     backend = OpenCLBackend(open_device("oclgrind"), None, tuned)
+    recurrent._is_wide = lambda run: not card
     count = 0
     for spec in CATALOG:
         for case in cases(spec) if card or CUT.search(spec.name) else ():

@@ -23,12 +23,17 @@ def configurations() -> Iterator[Configuration]:
         yield Configuration(name, f"{name}_along", {"ALONG": 1, "LANES": tuning.CARD.lanes})
     yield Configuration("transpose", "transpose")
     yield Configuration("transpose", "transpose_matrix", {"MATRIX": 1})
+    yield from _spiking()
+    for dtype, read in _READ.items():
+        yield Configuration("cast", "cast", {"FROM": C_TYPES[dtype], "READ": read})
+    yield Configuration("cast", "cast", {"FROM": "float", "READ": 1, "DOUBLES": 0})
+
+
+def _spiking() -> Iterator[Configuration]:
+    """Layers of neurons, and what is around them."""
     for subtract in (0, 1):
         yield Configuration("lif_layer", "lif_layer", {"SUBTRACT": subtract})
         yield Configuration("cuba_layer", "cuba_layer", {"SUBTRACT": subtract})
-        for index in (16, 32):
-            choices = {"SUBTRACT": subtract, "INDEX": index}
-            yield Configuration("recurrent_layer", "recurrent_layer", choices, TILE)
     yield Configuration("lif_layer", "lif_layer_codes", {"CODES": 1})
     for alone in (0, 1):
         yield Configuration("plastic_layer", "plastic_layer", {"ALONE": alone})
@@ -38,6 +43,17 @@ def configurations() -> Iterator[Configuration]:
         yield Configuration(name, name)
     for aligned in (1, 0):
         yield Configuration("stdp_update", "stdp_update", {"ALIGNED": aligned})
-    for dtype, read in _READ.items():
-        yield Configuration("cast", "cast", {"FROM": C_TYPES[dtype], "READ": read})
-    yield Configuration("cast", "cast", {"FROM": "float", "READ": 1, "DOUBLES": 0})
+    yield from _recurrent()
+
+
+def _recurrent() -> Iterator[Configuration]:
+    """By one group, and by all of them."""
+    for subtract in (0, 1):
+        for index in (16, 32):
+            choices = {"SUBTRACT": subtract, "INDEX": index}
+            yield Configuration("recurrent_layer", "recurrent_layer", choices, TILE)
+        yield Configuration("recurrent_layer", "recurrent_fire", {"SUBTRACT": subtract})
+    for index in (16, 32):
+        yield Configuration("recurrent_layer", "recurrent_send", {"INDEX": index})
+    for entry in ("recurrent_begin", "recurrent_keep"):
+        yield Configuration("recurrent_layer", entry)
