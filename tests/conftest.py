@@ -6,6 +6,7 @@ from contextlib import suppress
 import hypothesis
 import numpy as np
 import pytest
+import structlog
 
 from ops.stack.broker import Broker
 from services.cpu_worker import engine, kernel_cache
@@ -18,6 +19,10 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+# Drawn with all its variables, a traceback takes seconds of a busy machine.
+plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 # Tests import kernels by themselves, and numba asks then where they are kept.
 with suppress(ImportError, OSError):

@@ -6,11 +6,12 @@ Tests that are marked with `usefixtures("front")` run once with each front end.
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import grpc
 import numpy as np
+import pytest
 from google.protobuf.message import Message
 
 from services.gateway import grpc_server
@@ -202,10 +203,15 @@ async def opened(
     *,
     limits: Limits | None = None,
     workers: Iterable[str] = ("cpu-1",),
+    silent: float = 60.0,
 ) -> AsyncIterator[House]:
-    """A gateway that serves `digits` with workers of class cpu."""
+    """A gateway that serves `digits` with workers of class cpu.
+
+    `silent`: seconds without a heartbeat until one counts as gone; they beat once, and a machine
+    that others use may stand still for a while.
+    """
     bus = memory.connect("gateway-1") if isinstance(memory, MemoryBroker) else memory
-    bounds = limits or Limits()
+    bounds = replace(limits or Limits(), silent=silent)
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
@@ -236,3 +242,20 @@ def request(
     else:
         message.raw_input_contents.append(held.tobytes())
     return message
+
+
+def y_of(reply: wire.inference.ModelInferResponse) -> np.ndarray:
+    names = [output.name for output in reply.outputs]
+    raw = reply.raw_output_contents[names.index("y")]
+    return np.frombuffer(raw, np.float32).reshape(-1, 3)
+
+
+async def refused(house: House, message: Message | bytes) -> grpc.aio.AioRpcError:
+    data = message if isinstance(message, bytes) else message.SerializeToString()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await house.raw(INFER, data)
+    return caught.value
+
+
+def trailing(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    return dict(error.trailing_metadata())

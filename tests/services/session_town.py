@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskStatus
 
-from services.gateway.limits import Limits
 from shared.bus.memory import MemoryBroker
 from shared.chassis.watch import Watch
 from shared.client.sessions import Session
@@ -83,8 +82,7 @@ class Town:
 async def town(*workers: str) -> AsyncIterator[Town]:
     """A gateway before workers that hold sessions of `spiky`."""
     broker = MemoryBroker()
-    limits = Limits(silent=60.0)
-    async with gateway_house.opened(broker, limits=limits, workers=()) as house:
+    async with gateway_house.opened(broker, workers=()) as house:
         stored = await house.bus.put_blob(artifact.pack(spiking()), keep=True)
         made = Town(broker, house, stored)
         for worker in workers or ("cpu-1", "cpu-2"):
