@@ -13,6 +13,7 @@ from services.cpu_worker.integer.weight import Grouped, Quantized, Summing
 from services.cpu_worker.sparse import scipy_product
 from services.cpu_worker.sparse.product import Product
 from shared.operators import int4, static
+from shared.operators.attributes import whole
 from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32, I8, I32
 from shared.tensors.layouts import SPARSE, Layout, Tensor
@@ -83,7 +84,7 @@ class Engine:
         from services.cpu_worker.integer import requantizing
 
         factor: F32 = scale * static.multiplier(attributes)
-        relu, zero = attributes["activation"] == "relu", static.zero_of(attributes, "y_zero")
+        relu, zero = attributes["activation"] == "relu", whole(attributes, "y_zero")
         return requantizing.to_bytes(sums, factor, relu=relu, zero=zero)
 
     def sample(self, pattern: Tensor, a: F32, b: F32) -> F32:

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from services.cpu_worker.integer.weight import Quantized
 from services.cpu_worker.sparse.product import Product
-from shared.operators.spec import Attributes
 from shared.tensors import dtypes
 from shared.tensors.dtypes import F32, I8, I32, Array
 from shared.tensors.layouts import Layout, Tensor, TensorType
@@ -68,10 +67,3 @@ def integers(held: Held) -> I32:
     assert isinstance(held, Plain)  # the port's layout
     found: I32 = held.array.view(np.int32)
     return found
-
-
-def number(attributes: Attributes, name: str) -> float:
-    """An attribute that is a number."""
-    value: Any = attributes[name]
-    assert isinstance(value, int | float)  # the attribute's kind
-    return float(value)

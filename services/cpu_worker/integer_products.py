@@ -8,7 +8,7 @@ from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Arrays, Held
 from services.cpu_worker.integer.weight import Grouped, Quantized, Summing, scaled
-from shared.operators import static
+from shared.operators.attributes import whole
 from shared.operators.spec import Attributes
 from shared.tensors.dtypes import F32
 
@@ -33,7 +33,7 @@ def gemm_q8(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) 
     rows = weight.scale.size
     if x.size and rows:
         sums = weight.sums(x)
-        if zero := static.zero_of(attributes, "x_zero"):
+        if zero := whole(attributes, "x_zero"):
             sums -= weight.totals * np.int32(zero)
     else:
         sums = np.zeros((x.shape[0], rows), dtype=np.int32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from shared.network import shapes
 from shared.network.graph import Network, Step
 from shared.operators import catalog
+from shared.operators.attributes import whole
 from shared.tensors.layouts import TensorType
 
 NEXT = "_next"
@@ -61,7 +62,7 @@ def steps_of(network: Network) -> int:
     """
     for step in network.steps:
         if step.operator == ENCODE:
-            return int(step.attributes["steps"])  # type: ignore[arg-type]  # kind by the spec
+            return whole(step.attributes, "steps")
         if step.operator == PACK:
             return int(network.inputs[step.inputs["x"]].shape[1] or 0)
     raise ValueError("the network has no time: no step of it makes spikes")

@@ -5,7 +5,7 @@ Source: the chain rule; each is checked against differences of the operator's re
 
 import numpy as np
 
-from shared.operators import fused
+from shared.operators import attributes, fused
 from shared.operators.spec import Backward
 from shared.tensors.dtypes import F32, Dtype
 from shared.tensors.layouts import Tensor, dense
@@ -60,21 +60,21 @@ def quantize_i8(call: Backward) -> dict[str, Tensor]:
     The true slope is 0 almost everywhere. Source: Bengio et al. 2013, "Estimating or Propagating
     Gradients Through Stochastic Neurons".
     """
-    scale, x = _number(call, "scale"), _array(call.inputs["x"])
-    zero = _number(call, "zero")
+    scale, x = attributes.single(call.attributes, "scale"), _array(call.inputs["x"])
+    zero = attributes.single(call.attributes, "zero")
     inside = (x >= (-128 - zero) * scale) & (x <= (127 - zero) * scale)
     return _x(_outer(call) * inside / scale)
 
 
 def dequantize_i8(call: Backward) -> dict[str, Tensor]:
     """g × scale, with respect to the codes as numbers."""
-    return _x(_outer(call) * _number(call, "scale"))
+    return _x(_outer(call) * attributes.single(call.attributes, "scale"))
 
 
 def clip(call: Backward) -> dict[str, Tensor]:
     """Passes inside the bounds, bounds included."""
     x = _array(call.inputs["x"])
-    low, high = (_number(call, end) for end in ("low", "high"))
+    low, high = (attributes.single(call.attributes, end) for end in ("low", "high"))
     return _x(_outer(call) * ((x >= low) & (x <= high)))
 
 
@@ -104,8 +104,8 @@ def reshape(call: Backward) -> dict[str, Tensor]:
 
 def transpose(call: Backward) -> dict[str, Tensor]:
     """g with its dimensions put back."""
-    perm = call.attributes["perm"]
-    return _x(np.transpose(_outer(call), np.argsort(np.array(perm, dtype=np.int64))))
+    perm = np.array(attributes.sizes(call.attributes, "perm"), np.int64)
+    return _x(np.transpose(_outer(call), np.argsort(perm)))
 
 
 def reduce_sum(call: Backward) -> dict[str, Tensor]:
@@ -131,9 +131,7 @@ def reduce_max(call: Backward) -> dict[str, Tensor]:
 
 
 def _axis(call: Backward) -> int:
-    axis = call.attributes["axis"]
-    assert isinstance(axis, int)  # the attribute's kind
-    return axis % call.inputs["x"].values.ndim
+    return attributes.whole(call.attributes, "axis") % call.inputs["x"].values.ndim
 
 
 def _spread(call: Backward, outer: F32) -> F32:
@@ -151,10 +149,6 @@ def _gathered(outer: F32, shape: tuple[int, ...]) -> F32:
 
 def _wanted(call: Backward, found: dict[str, F32]) -> dict[str, Tensor]:
     return _tensors({port: slope for port, slope in found.items() if port in call.wanted})
-
-
-def _number(call: Backward, name: str) -> np.float32:
-    return np.float32(float(call.attributes[name]))  # type: ignore[arg-type]  # a number by its spec
 
 
 def _x(slope: F32) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from shared.operators import dims, recurrent_cases, spike_trains
+from shared.operators.attributes import sizes, whole
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -33,7 +34,7 @@ def population_of(inputs: Tensors, attributes: Attributes) -> Population:
         ValueError: stages that are not all neurons together.
     """
     places = triplets.of(inputs["recurrent"])
-    fraction = _whole(attributes, "fraction")
+    fraction = whole(attributes, "fraction")
     codes = layers.codes(places.values.astype(np.float32), fraction).astype(np.int64)
     rows, neurons = inputs["recurrent"].shape
     return Population(
@@ -47,9 +48,7 @@ def population_of(inputs: Tensors, attributes: Attributes) -> Population:
 
 def stages_of(attributes: Attributes, neurons: int) -> tuple[int, ...]:
     """Neurons where stages end; raises like `recurrent.ends_of`."""
-    stages = attributes["stages"]
-    assert isinstance(stages, tuple)  # the attribute's kind
-    return recurrent.ends_of(stages, neurons)
+    return recurrent.ends_of(sizes(attributes, "stages"), neurons)
 
 
 def recurrent_layer(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
@@ -151,7 +150,7 @@ def recurrent_layer_types(inputs: Types, attributes: Attributes) -> dict[str, Te
         dims.require(inputs, port, (n, m), f"for {n} rows and weight {(m, k)}")
     dims.require(inputs, "past", (n, lags - 1, m), f"for {lags} lags of {m} neurons")
     stages_of(attributes, m)
-    if not 0 <= _whole(attributes, "fraction") <= 24:
+    if not 0 <= whole(attributes, "fraction") <= 24:
         raise ValueError(f"codes have 0 to 24 binary places, got {attributes['fraction']}")
     return {
         "spikes": TensorType(Layout.SPIKE_BITS, Dtype.F32, (n, steps, m)),
@@ -173,10 +172,6 @@ def recurrent_layer_cost(inputs: Types, attributes: Attributes) -> Cost:
 
 def _array(inputs: Tensors, port: str) -> F32:
     return inputs[port].values.view(np.float32)
-
-
-def _whole(attributes: Attributes, name: str) -> int:
-    return int(attributes[name])  # type: ignore[arg-type]  # kind by the spec
 
 
 RECURRENT_LAYER = OperatorSpec(

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from shared.operators import dims, spiking_cases
+from shared.operators.attributes import whole
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -53,16 +54,16 @@ def shape_of(inputs: Types, port: str) -> tuple[int, int, int]:
 
 def rate_encode(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """Every number from 0 to 1 as the share of steps in which a neuron spikes."""
-    x, steps = _array(inputs, "x"), _whole(attributes, "steps")
+    x, steps = _array(inputs, "x"), whole(attributes, "steps")
     if attributes["mode"] == "evenly":
         return {"spikes": bits(rates.evenly(x, steps))}
-    return {"spikes": bits(rates.randomly(x, steps, _whole(attributes, "seed")))}
+    return {"spikes": bits(rates.randomly(x, steps, whole(attributes, "seed")))}
 
 
 def rate_encode_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
     """x (n, k) gives spikes (n, steps, k)."""
     n, k = dims.matrix(inputs, "x")
-    steps, seed = _whole(attributes, "steps"), _whole(attributes, "seed")
+    steps, seed = whole(attributes, "steps"), whole(attributes, "seed")
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps must be 1 to {MAX_STEPS}, got {steps}")
     if not 0 <= seed < 2**31:
@@ -131,10 +132,6 @@ def spike_rate_cost(inputs: Types, attributes: Attributes) -> Cost:
 
 def _array(inputs: Tensors, port: str) -> F32:
     return inputs[port].values.view(np.float32)
-
-
-def _whole(attributes: Attributes, name: str) -> int:
-    return int(attributes[name])  # type: ignore[arg-type]  # kind by the spec
 
 
 _SPIKES = Port("spikes", Layout.SPIKE_BITS)

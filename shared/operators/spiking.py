@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from shared.operators import dims, samples
+from shared.operators.attributes import number
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -28,13 +29,6 @@ def _array(inputs: Tensors, port: str) -> F32:
     return inputs[port].values.view(np.float32)
 
 
-def _number(attributes: Attributes, name: str) -> float:
-    value = attributes[name]
-    if not isinstance(value, float):
-        raise ValueError(f"attribute {name!r} is a float, got {value!r}")
-    return value
-
-
 # lif_step
 
 
@@ -51,7 +45,7 @@ def lif_step(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
 
 
 def _lif_params(attributes: Attributes) -> LifStep:
-    return LifStep(*(_number(attributes, attribute.name) for attribute in LIF_STEP.attributes))
+    return LifStep(*(number(attributes, attribute.name) for attribute in LIF_STEP.attributes))
 
 
 def lif_step_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
@@ -130,7 +124,7 @@ def stdp_update(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
         _array(inputs, "weight"), _array(inputs, "pre_trace"), _array(inputs, "post_trace")
     )
     a_plus, a_minus, decay_pre, decay_post, w_min, w_max = (
-        _number(attributes, a.name) for a in STDP_UPDATE.attributes
+        number(attributes, a.name) for a in STDP_UPDATE.attributes
     )
     params = StdpStep(a_plus, a_minus, decay_pre, decay_post, w_min, w_max)
     after = stdp.advance(state, _array(inputs, "pre_spikes"), _array(inputs, "post_spikes"), params)
@@ -147,7 +141,7 @@ def stdp_update_types(inputs: Types, attributes: Attributes) -> dict[str, Tensor
     for port, size in (("pre", pre), ("post", post)):
         dims.require(inputs, f"{port}_spikes", (size,), f"for weight {(post, pre)}")
         dims.require(inputs, f"{port}_trace", (size,), f"for weight {(post, pre)}")
-    low, high = _number(attributes, "w_min"), _number(attributes, "w_max")
+    low, high = number(attributes, "w_min"), number(attributes, "w_max")
     if low > high:
         raise ValueError(f"w_min {low} exceeds w_max {high}")
     return {

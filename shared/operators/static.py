@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.operators import dims, fused, plain_gradients, static_cases
+from shared.operators.attributes import single, whole
 from shared.operators.spec import (
     Attribute,
     Attributes,
@@ -30,16 +31,6 @@ _SMALLEST_SCALE = float(np.finfo(np.float32).smallest_normal)
 I64 = npt.NDArray[np.int64]
 
 
-def number(attributes: Attributes, name: str) -> np.float32:
-    """A float attribute as every device sees it."""
-    return np.float32(float(attributes[name]))  # type: ignore[arg-type]  # the attribute's kind
-
-
-def zero_of(attributes: Attributes, name: str) -> int:
-    """The code of zero."""
-    return int(attributes[name])  # type: ignore[arg-type]  # the attribute's kind
-
-
 def rounded(scaled: F32, zero: int) -> I8:
     """The nearest integers, ties to even, moved by zero and saturated; NaN is zero's code."""
     known: F32 = np.where(np.isnan(scaled), np.float32(0.0), scaled)
@@ -50,14 +41,14 @@ def rounded(scaled: F32, zero: int) -> I8:
 def quantize_i8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """y = saturate(round_half_even(x × (1 / scale)) + zero); reciprocal and product in float32."""
     x: F32 = inputs["x"].values.view(np.float32)
-    inverse = np.float32(1.0) / number(attributes, "scale")
-    return {"y": dense(rounded(np.asarray(x * inverse), zero_of(attributes, "zero")))}
+    inverse = np.float32(1.0) / single(attributes, "scale")
+    return {"y": dense(rounded(np.asarray(x * inverse), whole(attributes, "zero")))}
 
 
 def dequantize_i8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     """y = (x - zero) × scale, the product in float32."""
-    steps = inputs["x"].values.astype(np.int32) - zero_of(attributes, "zero")
-    made: F32 = steps.astype(np.float32) * number(attributes, "scale")
+    steps = inputs["x"].values.astype(np.int32) - whole(attributes, "zero")
+    made: F32 = steps.astype(np.float32) * single(attributes, "scale")
     return {"y": dense(np.asarray(made))}
 
 
@@ -69,7 +60,7 @@ def gemm_q8(inputs: Tensors, attributes: Attributes) -> dict[str, Tensor]:
     x_scale / y_scale rounded to float32; each × is one product of float32.
     """
     weight = inputs["weight"]
-    x: I64 = inputs["x"].values.astype(np.int64) - zero_of(attributes, "x_zero")
+    x: I64 = inputs["x"].values.astype(np.int64) - whole(attributes, "x_zero")
     sums: I64 = x @ affine.codes(weight).astype(np.int64).T
     if "bias" in inputs:
         sums = sums + inputs["bias"].values.astype(np.int64)
@@ -90,15 +81,15 @@ def finished(sums: I32, scale: F32, attributes: Attributes) -> F32 | I8:
     scaled: F32 = sums.astype(np.float32) * (scale * multiplier(attributes))
     if attributes["to"] == "f32":
         return scaled
-    return rounded(scaled, zero_of(attributes, "y_zero"))
+    return rounded(scaled, whole(attributes, "y_zero"))
 
 
 def multiplier(attributes: Attributes) -> np.float32:
     """What the scale of a row of the weight is multiplied by to scale a sum."""
-    x_scale = number(attributes, "x_scale")
+    x_scale = single(attributes, "x_scale")
     if attributes["to"] == "f32":
         return x_scale
-    return np.float32(np.float64(x_scale) / np.float64(number(attributes, "y_scale")))
+    return np.float32(np.float64(x_scale) / np.float64(single(attributes, "y_scale")))
 
 
 def _map_types(dtype: Dtype, inputs: Types, attributes: Attributes) -> dict[str, TensorType]:
@@ -126,10 +117,10 @@ def gemm_q8_types(inputs: Types, attributes: Attributes) -> dict[str, TensorType
 
 
 def _require(attributes: Attributes, scale: str, zero: str) -> None:
-    if not _SMALLEST_SCALE <= number(attributes, scale) < np.inf:
+    if not _SMALLEST_SCALE <= single(attributes, scale) < np.inf:
         least = f"a normal float32, {_SMALLEST_SCALE:.3g} at least"
         raise ValueError(f"{scale} must be {least}, got {attributes[scale]}")
-    if not LOW <= zero_of(attributes, zero) <= HIGH:
+    if not LOW <= whole(attributes, zero) <= HIGH:
         raise ValueError(f"{zero} must be a code of {LOW}..{HIGH}, got {attributes[zero]}")
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from services.compressor.exporters.onnx_products import dequantized
 from services.compressor.exporters.onnx_writer import Writer
 from shared.network.graph import Step
-from shared.operators import catalog, static, validate
+from shared.operators import catalog, validate
+from shared.operators.attributes import single, whole
 from shared.tensors.dtypes import F32
 from shared.tensors.layouts import Tensor
 
@@ -54,7 +55,7 @@ def _restored(writer: Writer, step: Step, x: str, port: str) -> str:
 def _bias(writer: Writer, step: Step, weight: Tensor) -> str:
     """Its steps have the size of the sums' ones."""
     scale: F32 = weight.parts["scale"].view(np.float32).reshape(-1)
-    by = static.number(step.attributes, "x_scale")
+    by = single(step.attributes, "x_scale")
     sizes = writer.constant(f"{step.name}.bias.scale", np.asarray(scale * by))
     read = [writer.read(step.inputs["bias"]), sizes]
     return writer.node("DequantizeLinear", read, f"{step.name}.bias", attributes={"axis": 0})
@@ -63,8 +64,8 @@ def _bias(writer: Writer, step: Step, weight: Tensor) -> str:
 def _codes_of(writer: Writer, step: Step, prefix: str) -> list[str]:
     """Scale and zero of a value, from the step's attributes."""
     filled = validate.complete(catalog.spec(step.operator), step.attributes)
-    scale = np.asarray(static.number(filled, f"{prefix}scale"))
-    zero = np.asarray(static.zero_of(filled, f"{prefix}zero"), np.int8)
+    scale = np.asarray(single(filled, f"{prefix}scale"))
+    zero = np.asarray(whole(filled, f"{prefix}zero"), np.int8)
     return [
         writer.constant(f"{step.name}.{prefix}scale", scale),
         writer.constant(f"{step.name}.{prefix}zero", zero),

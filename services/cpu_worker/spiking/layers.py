@@ -10,6 +10,7 @@ from services.cpu_worker import held
 from services.cpu_worker.engine import Engine
 from services.cpu_worker.held import Held, Plain
 from shared.operators import plastic, recurrent, spike_trains, spiking_layers
+from shared.operators.attributes import whole
 from shared.operators.spec import Attributes, Scalar
 from shared.spiking import rates
 from shared.spiking.layers import Layer
@@ -53,9 +54,9 @@ def layer_of(attributes: tuple[tuple[str, Scalar], ...]) -> Layer:
 
 def rate_encode(engine: Engine, inputs: Mapping[str, Held], attributes: Attributes) -> Made:
     """Even spikes by a compiled kernel, random ones by the definition."""
-    x, steps = held.array(inputs["x"]), int(attributes["steps"])  # type: ignore[arg-type]  # its kind
+    x, steps = held.array(inputs["x"]), whole(attributes, "steps")
     if attributes["mode"] != "evenly":
-        spikes = rates.randomly(x, steps, int(attributes["seed"]))  # type: ignore[arg-type]  # its kind
+        spikes = rates.randomly(x, steps, whole(attributes, "seed"))
         return {"spikes": spike_trains.bits(spikes)}
     from services.cpu_worker.spiking import running
 
@@ -146,7 +147,7 @@ def recurrent_layer(engine: Engine, inputs: Mapping[str, Held], attributes: Attr
     """Work proportional to the spikes that come and go; rows are shared among threads."""
     from services.cpu_worker.spiking.recurrent import Run, advance
 
-    (n, steps, k), fraction = shape_of(inputs["spikes"]), int(attributes["fraction"])  # type: ignore[arg-type]  # its kind
+    (n, steps, k), fraction = shape_of(inputs["spikes"]), whole(attributes, "fraction")
     neurons, wires = held.array(inputs["neurons"]), wires_of(inputs["recurrent"], fraction)
     m, past = neurons.shape[1], inputs.get("past")
     lags, words = held.packed(inputs["recurrent"]).tensor.shape[0] // m, -(-m // 32)

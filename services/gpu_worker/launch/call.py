@@ -10,6 +10,7 @@ from services.gpu_worker.programs import Programs
 from services.gpu_worker.residency import Residency
 from services.gpu_worker.resident import DeviceTensor
 from services.gpu_worker.tuning import Tuning
+from shared.operators import attributes
 from shared.operators.spec import Attributes
 from shared.tensors.layouts import TensorType
 
@@ -50,22 +51,16 @@ class Call:
         return self.scratch[-1].buffer()
 
     def number(self, attribute: str) -> float:
-        """A float attribute.
+        """An attribute that is a number."""
+        return attributes.number(self.attributes, attribute)
 
-        Raises:
-            ValueError: it is of another kind.
-        """
-        value = self.attributes[attribute]
-        if not isinstance(value, float):
-            raise ValueError(f"attribute {attribute!r} is a float, got {value!r}")
-        return value
+    def whole(self, attribute: str) -> int:
+        """An attribute that is a whole number."""
+        return attributes.whole(self.attributes, attribute)
 
     def integers(self, attribute: str) -> tuple[int, ...]:
-        """A tuple attribute; raises like `number`."""
-        value = self.attributes[attribute]
-        if not isinstance(value, tuple):
-            raise ValueError(f"attribute {attribute!r} is a tuple of integers, got {value!r}")
-        return value
+        """An attribute of some whole numbers."""
+        return attributes.sizes(self.attributes, attribute)
 
     @property
     def relu(self) -> int:

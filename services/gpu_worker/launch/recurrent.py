@@ -73,8 +73,7 @@ def _is_wide(run: Run) -> bool:
 
 def _run(call: Call) -> Run:
     (n, steps, k), (m, _) = call.inputs["spikes"].shape, call.inputs["weight"].shape
-    synapses, fraction = call.inputs["recurrent"], call.attributes["fraction"]
-    assert isinstance(fraction, int)  # the attribute's kind
+    synapses, fraction = call.inputs["recurrent"], call.whole("fraction")
     lags, scale = synapses.shape[0] // m, 2.0**fraction
     bias = codes(call, call.buffer("bias"), (m, 1), scale) if "bias" in call.inputs else None
     weight = codes(call, call.buffer("weight"), (m, k), scale)

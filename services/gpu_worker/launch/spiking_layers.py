@@ -78,9 +78,10 @@ def rate_encode(call: Call) -> None:
     (n, k), steps = call.inputs["x"].shape, call.types["spikes"].shape[1] or 0
     random = {"RANDOM": int(call.attributes["mode"] == "randomly")}
     kernel = call.gpu.programs.kernel("rate_encode", call.gpu.tuning.items | random)
-    words, seed = n * steps * -(-k // 32), call.attributes["seed"]
-    assert isinstance(seed, int)  # the attribute's kind
-    kernel.launch(words, n, steps, k, seed, call.buffer("x"), call.output("spikes", WORDS))
+    words = n * steps * -(-k // 32)
+    kernel.launch(
+        words, n, steps, k, call.whole("seed"), call.buffer("x"), call.output("spikes", WORDS)
+    )
 
 
 def spike_rate(call: Call) -> None:

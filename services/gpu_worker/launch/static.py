@@ -8,6 +8,7 @@ from services.gpu_worker.launch import blocks
 from services.gpu_worker.launch.call import Call
 from services.gpu_worker.launch.elementwise import quads
 from shared.operators import static
+from shared.operators.attributes import single, whole
 from shared.tensors.dtypes import Dtype
 from shared.tensors.layouts import Layout, TensorType
 
@@ -16,7 +17,7 @@ QUAD = 4  # bytes that one work-item of gemm_q8_widen writes
 
 def quantize_i8(call: Call) -> None:
     """y = saturate(round(x / scale) + zero)."""
-    inverse = np.float32(1.0) / static.number(call.attributes, "scale")
+    inverse = np.float32(1.0) / single(call.attributes, "scale")
     _map(call, "quantize_i8", float(inverse))
 
 
@@ -29,7 +30,7 @@ def gemm_q8(call: Call) -> None:
     """Tiles in local memory for many rows on a card, else blocks straight from memory."""
     (n, k), (m, _) = call.inputs["x"].shape, call.inputs["weight"].shape
     tuning, programs = call.gpu.tuning, call.gpu.programs
-    zeros = (static.zero_of(call.attributes, name) for name in ("x_zero", "y_zero"))
+    zeros = (whole(call.attributes, name) for name in ("x_zero", "y_zero"))
     x_zero, y_zero = zeros
     by = float(static.multiplier(call.attributes))
     sizes = (n, m, pitch(k) // CODE_PITCH, call.relu, x_zero, float(y_zero), by)
@@ -62,6 +63,6 @@ def _widened(call: Call) -> cl.Buffer | None:
 
 
 def _map(call: Call, name: str, factor: float) -> None:
-    count, zero = call.inputs["x"].size, float(static.zero_of(call.attributes, "zero"))
+    count, zero = call.inputs["x"].size, float(whole(call.attributes, "zero"))
     kernel = call.gpu.programs.kernel(name, call.gpu.tuning.items)
     kernel.launch(quads(count), count, factor, zero, call.buffer("x"), call.output("y"))
