@@ -21,7 +21,7 @@ COLUMNS = 4
 @contextmanager
 def opened(cache: Path, opener: str = "faulty", **settings: object) -> Iterator[IsolatedBackend]:
     """A backend for the length of the block; its child is gone afterwards."""
-    whole = GpuSettings.model_validate({"cache": cache, "device_patience": 30.0, **settings})
+    whole = GpuSettings.model_validate({"cache": cache, "device_patience": 240.0, **settings})
     backend = IsolatedBackend(whole, opener=f"{faults.HERE}:{opener}")
     try:
         backend.open()

@@ -29,7 +29,7 @@ FOURFOLD = [[4.0, 4.0, 8.0, 12.0]]
 @pytest.fixture(scope="module")
 def isolated(device: object, cache: Path) -> Iterator[IsolatedBackend]:
     """One for all tests that leave it working; needs a device."""
-    with opened(cache, device_patience=20.0) as backend:
+    with opened(cache) as backend:
         yield backend
 
 
