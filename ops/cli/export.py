@@ -38,7 +38,7 @@ Kind = Annotated[
         "nir: layers of spiking neurons.",
     ),
 ]
-Step = Annotated[float, typer.Option(help="nir: length of a step [s].")]
+Step = Annotated[float, typer.Option(help="nir: seconds that a step lasts.")]
 Output = Annotated[Path, typer.Option(help="File to write.")]
 Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
 

@@ -22,7 +22,7 @@ File = Annotated[
         help=".onnx with its weights inside, .nir (spiking), or .safetensors as exported here."
     ),
 ]
-Step = Annotated[float, typer.Option(help="Length of a step of a spiking network [s].")]
+Step = Annotated[float, typer.Option(help="Seconds that a step of a spiking network lasts.")]
 Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a call of it.")]
 Rule = Annotated[
     Literal["exact", "euler"],

@@ -38,6 +38,14 @@ def test_every_command_explains_itself_and_takes_json(
     assert "--debug" in shown
 
 
+@pytest.mark.parametrize("word", ["add", "export", "parity"])
+def test_help_tells_the_unit_of_a_step(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer takes words in square brackets for markup and leaves them out."""
+    assert run(["model", word, "--help"]) == 0
+
+    assert "seconds that a step" in capsys.readouterr().out.lower()
+
+
 @pytest.mark.parametrize(
     "words",
     [
