@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli import models
 from ops.cli.session import Session
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ Kind = Annotated[
         "nir: layers of spiking neurons.",
     ),
 ]
-Step = Annotated[float, typer.Option(help="nir: seconds that a step lasts.")]
+Step = Annotated[
+    float, typer.Option(help="nir: seconds that a step lasts.", callback=models.positive)
+]
 Output = Annotated[Path, typer.Option(help="File to write.")]
 Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds to wait.")]
 

@@ -1,5 +1,6 @@
 """`ellesmere model`: what is served, and under which name."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 LARGEST = 2 * 2**30  # [bytes] what a protobuf file can hold
 MILLI = 1e3
+
+
+def positive(seconds: float) -> float:
+    """Raises BadParameter for what is no length of a step."""
+    if not 0.0 < seconds < math.inf:
+        raise typer.BadParameter(
+            f"a step lasts a finite time of more than 0 seconds, got {seconds}"
+        )
+    return seconds
+
+
 Name = Annotated[str, typer.Argument(help="Name of the model: a-z, 0-9, dot, dash, underscore.")]
 File = Annotated[
     Path,
@@ -22,7 +34,10 @@ File = Annotated[
         help=".onnx with its weights inside, .nir (spiking), or .safetensors as exported here."
     ),
 ]
-Step = Annotated[float, typer.Option(help="Seconds that a step of a spiking network lasts.")]
+Step = Annotated[
+    float,
+    typer.Option(help="Seconds that a step of a spiking network lasts.", callback=positive),
+]
 Steps = Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a call of it.")]
 Rule = Annotated[
     Literal["exact", "euler"],
