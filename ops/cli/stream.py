@@ -1,5 +1,6 @@
 """`ellesmere stream`: spikes from a file through a session, chunk by chunk."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +62,8 @@ def stream(  # noqa: PLR0913 - one per option
     Example: ellesmere stream spiky --input spikes.npy --chunk 25 --session eye --keep
     """
     from ops.cli import arrays, remote
-    from shared.contracts.errors import InvalidUsage
 
-    if resume and called is None:
-        raise InvalidUsage("--resume needs the name of the session: add --session")
-
+    _require_sense(called, resume=resume, keep=keep, learn=learn)
     rule = _rule(learn, a_plus, a_minus, tau)
 
     async def work(client: "Client") -> "dict[str, Array]":
@@ -82,14 +80,29 @@ def stream(  # noqa: PLR0913 - one per option
         arrays.save(output, made)
 
 
+def _require_sense(called: str | None, *, resume: bool, keep: bool, learn: str | None) -> None:
+    """Raises InvalidUsage for options that mean nothing together."""
+    from shared.contracts.errors import InvalidUsage
+
+    if called is None and (resume or keep):
+        option = "--resume" if resume else "--keep"
+        raise InvalidUsage(f"{option} needs the name of the session: add --session")
+    if resume and learn is not None:
+        raise InvalidUsage(
+            f"--learn {learn!r} is for a session that begins; one that lives learns as it began to"
+        )
+
+
 def _rule(layer: str | None, a_plus: float, a_minus: float, tau: float) -> "Learning | None":
     from shared.contracts.errors import InvalidUsage
     from shared.contracts.v1.sessions import Learning
 
     if layer is None:
         return None
-    if not tau > 0:
-        raise InvalidUsage(f"--tau is positive, got {tau}")
+    if not 0.0 < tau < math.inf:
+        raise InvalidUsage(f"--tau is positive and finite, got {tau}")
+    if not (math.isfinite(a_plus) and math.isfinite(a_minus)):
+        raise InvalidUsage(f"--a-plus and --a-minus are finite, got {a_plus} and {a_minus}")
     return Learning(layer=layer, a_plus=a_plus, a_minus=a_minus, tau_plus=tau, tau_minus=tau)
 
 
