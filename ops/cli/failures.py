@@ -43,6 +43,12 @@ class InvalidBody(InvalidFile):
     fix = """write the body as JSON, such as {"kind": "operator", "operator": "relu"}"""
 
 
+class InvalidEvents(InvalidFile):
+    """A file that holds no spikes as lines."""
+
+    fix = "write a line `step,neuron` of two whole numbers for every spike"
+
+
 class Unexpected(SuiteError):
     """A fault in this program."""
 

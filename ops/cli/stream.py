@@ -167,6 +167,8 @@ def _spikes(path: Path, neurons: int) -> "Array":
     (held,) = found.values()
     if held.ndim not in (2, 3):
         raise InvalidFile(f"{path} has shape {held.shape}, not (steps, neurons) or with rows first")
+    if held.size == 0:
+        raise InvalidFile(f"{path} has shape {held.shape}: nothing to stream")
     whole = held if held.ndim == 3 else held[np.newaxis]
     return whole.astype(np.float32)
 
@@ -175,30 +177,44 @@ def _spread(path: Path, neurons: int) -> "Array":
     """Lines `step,neuron` as spikes; a line of words at the beginning is a heading."""
     import numpy as np
 
-    from shared.contracts.errors import InvalidFile
+    from ops.cli.failures import InvalidEvents
 
     with _readable(path):
         text = path.read_text()
-        skip = int(bool(text) and not text.lstrip()[:1].isdigit())
+        skip = int(text.lstrip()[:1] not in "+-.0123456789")
         lines = text.splitlines()[skip:]
         events = np.loadtxt(lines, dtype=np.int64, delimiter=",", ndmin=2) if lines else None
     if events is None or events.size == 0:
-        raise InvalidFile(f"{path} holds no event")
-    if events.shape[1] != 2 or events.min() < 0 or events[:, 1].max() >= neurons:
-        raise InvalidFile(f"{path}: events are step,neuron with neurons 0..{neurons - 1}")
+        raise InvalidEvents(f"{path} holds no event")
+    _require_places(path, events, neurons)
     steps = int(events[:, 0].max()) + 1
     if steps > MOST_STEPS:
-        raise InvalidFile(f"{path} goes on for {steps} steps, at most {MOST_STEPS} are streamed")
+        raise InvalidEvents(f"{path} goes on for {steps} steps, at most {MOST_STEPS} are streamed")
     spikes = np.zeros((1, steps, neurons), np.float32)
     spikes[0, events[:, 0], events[:, 1]] = 1.0
     return spikes
 
 
+def _require_places(path: Path, events: "Array", neurons: int) -> None:
+    """Raises InvalidEvents, which names the first event that is none."""
+    from ops.cli.failures import InvalidEvents
+
+    if events.shape[1] != 2:
+        raise InvalidEvents(f"{path}: an event has {events.shape[1]} numbers, not step,neuron")
+    outside = (events.min(axis=1) < 0) | (events[:, 1] >= neurons)
+    if outside.any():
+        first = int(outside.argmax())
+        raise InvalidEvents(
+            f"{path}: event {first} is {','.join(map(str, events[first]))} (step,neuron); steps "
+            f"count from 0, neurons 0..{neurons - 1}"
+        )
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    from shared.contracts.errors import InvalidFile
+    from ops.cli.failures import InvalidEvents
 
     try:
         yield
     except (ValueError, UnicodeDecodeError) as error:
-        raise InvalidFile(f"{path}: {error}") from None
+        raise InvalidEvents(f"{path}: {error}") from None
