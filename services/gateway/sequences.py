@@ -116,7 +116,8 @@ def _step(request: inference.ModelInferRequest, values: Mapping[str, object]) ->
         return SessionCall(start=start, **fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        within = ("learning",) if error.title == Learning.__name__ else ()
+        where = ".".join(map(str, (*within, *first["loc"])))
         raise InvalidMessage(f"{PREFIX}{where}: {first['msg']}, got {first['input']!r}") from None
 
 

@@ -77,6 +77,12 @@ async def test_unknown_output_and_bad_spikes_are_refused_and_counted_and_do_no_s
         ("sequence_at", -1, "sequence_at: .* greater than or equal to 0, got -1"),
         ("sequence_at", "seven", "sequence_at: .*valid integer"),
         ("sequence_ttl", 1e9, "sequence_ttl: .* less than or equal to 43200"),
+        ("sequence_learning", "fast", "sequence_learning: Invalid JSON"),
+        (
+            "sequence_learning",
+            '{"layer": "a", "tau_plus": 0}',
+            "sequence_learning.tau_plus: .* got 0",
+        ),
     ],
 )
 async def test_bad_parameters_are_named(parameter: str, value: object, told: str) -> None:
