@@ -67,7 +67,12 @@ def spread(name: str, events: Tensor, shape: tuple[int, ...], *, at: int) -> F32
         )
     early = np.flatnonzero(np.diff(places[:, 1]) < 0)
     if early.size:
-        raise ValueError(f"event {int(early[0]) + 1} of {name} is earlier than the one before it")
+        first = int(early[0])
+        before, now = (int(step) for step in events.values[first : first + 2, 1])
+        raise ValueError(
+            f"event {first + 1} of {name} is of step {now}, the one before it of {before}; events "
+            "are ordered by step"
+        )
     spikes = np.zeros(shape, np.float32)
     spikes[tuple(places.T)] = 1.0
     return spikes
