@@ -171,7 +171,9 @@ def test_by_eulers_rule_a_current_reaches_the_potential_a_step_later() -> None:
 
 
 def test_eulers_rule_refuses_steps_longer_than_a_time_constant() -> None:
-    with pytest.raises(InvalidNetwork, match=r"tau of 'n1' is 0.01 s, shorter than a step of 0.02"):
+    with pytest.raises(
+        InvalidNetwork, match=r"tau of 'n1' is 0.01 s, shorter than a step of 0.02.* take a shorter"
+    ):
         nir_populations.translate(
             nir_file.decode(chain(affine(12, 5), lif(5))), dt=0.02, steps=STEPS, rule="euler"
         )
@@ -192,12 +194,16 @@ def changed(**fields: np.ndarray) -> nir.LIF:
             InvalidNetwork,
             "tau of .n1. is 0",
         ),
-        ((affine(12, 5), changed(v_threshold=every(5, -1.0))), InvalidNetwork, "must be more"),
-        ((affine(12, 5), changed(v_reset=every(5, 1.5))), InvalidNetwork, "not below its thresh"),
+        (
+            (affine(12, 5), changed(v_threshold=every(5, -1.0))),
+            InvalidNetwork,
+            "is -1 above .* positive",
+        ),
+        ((affine(12, 5), changed(v_reset=every(5, 1.5))), InvalidNetwork, "not below .* at 1.5 of"),
         (
             (affine(12, 5), changed(r=every(5, np.nan))),
             InvalidNetwork,
-            r"r of 'n1' \(LIF\) is not finite",
+            r"r of 'n1' \(LIF\) is not finite: nan",
         ),
         ((affine(12, 5), changed(r=every(5, 1e12))), InvalidNetwork, "weights of 'n1' add up to"),
         ((affine(12, 5),), InvalidNetwork, "ends without a neuron"),

@@ -85,5 +85,6 @@ def _require_numbers(name: str, kind: str, fields: Mapping[str, Any]) -> None:
         held = np.asarray(value)
         if held.dtype.kind not in "biuf":
             raise InvalidNetwork(f"{field} of {name!r} ({kind}) is {str(value)[:40]!r}, no number")
-        if not np.isfinite(held).all():
-            raise InvalidNetwork(f"{field} of {name!r} ({kind}) is not finite")
+        wild = held[~np.isfinite(held)]
+        if wild.size:
+            raise InvalidNetwork(f"{field} of {name!r} ({kind}) is not finite: {wild[0]}")

@@ -179,7 +179,7 @@ def _tau(name: str, node: Any, field: str, size: int, grid: Grid) -> F64:
     if grid.rule == "euler" and tau.min() < grid.dt:
         raise InvalidNetwork(
             f"{field} of {name!r} is {tau.min()} s, shorter than a step of {grid.dt} s: by Euler's "
-            "rule it would oscillate"
+            "rule it would oscillate; take a shorter dt, or the exact rule"
         )
     return tau
 
@@ -192,14 +192,17 @@ def _levels(name: str, node: Any, size: int) -> tuple[F64, F64]:
     span = _above(name, _each(node, "v_threshold", size, 1.0) - leak)
     reset = (_each(node, "v_reset", size, 0.0) - leak) / span
     if not (reset < 1.0).all():
-        raise InvalidNetwork(f"the reset of {name!r} is not below its threshold")
+        raise InvalidNetwork(
+            f"the reset of {name!r} is not below its threshold: at {reset.max():g} of the way from "
+            "leak to threshold"
+        )
     return span, reset
 
 
 def _above(name: str, span: F64) -> F64:
     if not (span > 0).all():
         raise InvalidNetwork(
-            f"a threshold of {name!r} is {span.min():g} above its leak potential; it must be more"
+            f"a threshold of {name!r} is {span.min():g} above its leak potential; must be positive"
         )
     return span
 
