@@ -1,9 +1,11 @@
 """Bodies of jobs from what a person typed."""
 
+from collections.abc import Mapping
+
 from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.errors import InvalidUsage
-from shared.contracts.v1.jobs import KINDS, Body
+from shared.contracts.v1.jobs import Body
 
 
 def checked(given: object) -> Body:
@@ -15,10 +17,17 @@ def checked(given: object) -> Body:
     try:
         body: Body = TypeAdapter(Body).validate_python(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "union_tag_invalid":
-            wrong = first["ctx"]["tag"]
-            raise InvalidUsage(f"no kind {wrong!r:.80}; known: {', '.join(KINDS)}") from None
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise InvalidUsage(f"the job does not fit: {where}: {first['msg']}") from None
+            raise InvalidUsage(_unknown(where, first["ctx"])) from None
+        given, told = first["input"], first["msg"]
+        told += f", got {given!r:.80}" * isinstance(given, str | int | float)
+        raise InvalidUsage(f"the job does not fit: {where or 'body'}: {told}") from None
     return body
+
+
+def _unknown(where: str, facts: Mapping[str, str]) -> str:
+    """What is said of a `kind` or `stage` that is none."""
+    field, known = (facts[key].replace("'", "") for key in ("discriminator", "expected_tags"))
+    return f"no {field} {facts['tag']!r:.80}{f' in {where}' * bool(where)}; known: {known}"

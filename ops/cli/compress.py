@@ -166,18 +166,18 @@ def _recipe(path: Path | None) -> object:
     """The recipe of a file as JSON has it.
 
     Raises:
-        InvalidFile: it is no JSON.
+        InvalidRecipe: it is no JSON.
     """
     import json
 
-    from shared.contracts.errors import InvalidFile
+    from ops.cli.failures import InvalidRecipe
 
     if path is None:
         return None
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise InvalidFile(f"{path} is no JSON: {error}") from None
+        raise InvalidRecipe(f"{path} is no JSON: {error}") from None
 
 
 def _budget(given: list[str]) -> dict[str, float] | None:

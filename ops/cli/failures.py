@@ -43,6 +43,12 @@ class InvalidBody(InvalidFile):
     fix = """write the body as JSON, such as {"kind": "operator", "operator": "relu"}"""
 
 
+class InvalidRecipe(InvalidFile):
+    """A file that holds no recipe."""
+
+    fix = """write the recipe as JSON, such as {"stages": [{"stage": "prune", "sparsity": 0.9}]}"""
+
+
 class InvalidEvents(InvalidFile):
     """A file that holds no spikes as lines."""
 

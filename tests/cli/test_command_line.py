@@ -204,6 +204,18 @@ def test_unknown_kind_of_job_is_refused() -> None:
         bodies.checked({"kind": "dance"})
 
 
+def test_unknown_stage_of_a_recipe_is_refused_with_its_place_and_those_there_are() -> None:
+    recipe = {"stages": [{"stage": "spike", "steps": 8}, {"stage": "spke"}]}
+
+    with pytest.raises(InvalidUsage, match=r"no stage 'spke' in .*stages\.1; known: .*, spike,"):
+        bodies.checked({"kind": "compress", "model": "digits", "recipe": recipe})
+
+
+def test_field_that_does_not_fit_is_told_with_its_value() -> None:
+    with pytest.raises(InvalidUsage, match=r"train\.rate: .* greater than 0, got -1"):
+        bodies.checked({"kind": "train", "model": "digits", "rate": -1})
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_of_error_has_an_exit_code(kind: Kind) -> None:
     assert failures.EXIT_CODES[kind] in (1, 2, 3, 4, 5)
