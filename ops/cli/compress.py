@@ -222,7 +222,8 @@ def _screen(record: "JobFinished") -> "RenderableType":
     shown.add_row("bytes", f"{verdict.baseline_bytes:,}", f"{verdict.bytes:,}")
     times = (verdict.baseline_seconds, verdict.seconds)
     shown.add_row(f"ms on {verdict.worker_class}", *(f"{time * MILLI:.3f}" for time in times))
-    return Group(verdict.reason, shown, _layers(record), *tables)
+    layers = [_layers(record)] if record.report.get("layers") else []
+    return Group(verdict.reason, shown, *layers, *tables)
 
 
 TABLES = {  # of a report -> columns
