@@ -146,7 +146,7 @@ def _verdict(manifest: ModelManifest, variant: Variant) -> str:
 
 
 def _reason(record: JobFinished) -> str:
-    verdict = record.report["verdict"]
+    verdict = record.report.get("verdict")  # none where a search kept nothing
     return str(verdict["reason"]) if isinstance(verdict, dict) else ""
 
 
