@@ -43,7 +43,10 @@ def _trade(rows: list[VariantRow]) -> plt.Figure:
     size.set(xlabel="weights [MiB]", ylabel="accuracy on held-out digits [%]", xlim=(0, None))
     time.set(xlabel="one row at the worker, median [ms]", xlim=(0, None))
     for axes in (size, time):
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(-0.05, 1), ncols=4, fontsize="small",
+            columnspacing=0.8, handletextpad=0.1,
+        )  # fmt: skip
     return figure
 
 
