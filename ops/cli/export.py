@@ -24,7 +24,7 @@ class Format(StrEnum):
     NIR = "nir"
 
 
-SUFFIXES = {".safetensors": Format.SAFETENSORS, ".nir": Format.NIR}
+ENDINGS = {f".{format_.value}": format_ for format_ in Format}
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Variant = Annotated[
     str | None, typer.Option(help="One of its variants; the default one if absent.")
@@ -62,7 +62,7 @@ def export(  # noqa: PLR0913 - one parameter per option
     from ops.cli import bodies, records, remote
     from shared.contracts.v1.jobs import Status
 
-    kind = format_ or SUFFIXES.get(output.suffix, Format.ONNX)
+    kind = format_ or _by_ending(output)
     body = bodies.checked(
         {
             "kind": "compress",
@@ -81,6 +81,14 @@ def export(  # noqa: PLR0913 - one parameter per option
             output.with_suffix(".json").write_text(manifest + "\n")
     session.show(records.value(record), lambda: _words(record, output))
     records.end(session, record)
+
+
+def _by_ending(output: Path) -> Format:
+    from shared.contracts.errors import InvalidUsage
+
+    if output.suffix not in ENDINGS:
+        raise InvalidUsage(f"{output} ends in none of {', '.join(ENDINGS)}: add --format")
+    return ENDINGS[output.suffix]
 
 
 async def _exported(

@@ -62,6 +62,7 @@ def test_help_tells_the_unit_of_a_step(word: str, capsys: pytest.CaptureFixture[
         ["stream", "eyes", "--input", "x.npy", "--learn", "lif1", "--tau", "0"],
         ["stream", "eyes", "--input", "x.npy", "--learn", "lif1", "--a-plus", "nan"],
         ["model", "export", "eyes", "--output", "net.nir", "--dt=-0.001"],
+        ["model", "export", "eyes", "--output", "net.xyz"],
         ["profile"],
         ["submit", "--operator", "relu", "--attr", "no-equals-sign"],
         ["submit"],
