@@ -57,8 +57,8 @@ TAIL = (
 )
 JOB = """## As a job
 
-On a stack (`ellesmere up`), with the `rows.npz` of [compressing.md](compressing.md); the outputs
-are of one run:
+On a stack (`ellesmere up`), with the `rows.npz` and `x.npy` of [compressing.md](compressing.md);
+the outputs are of one run:
 
     ellesmere train eyes --data rows.npz --method stdp --neurons 100
 
@@ -80,19 +80,24 @@ result`).
 
     ellesmere train eyes --data rows.npz --method stdp --seed 1 --as further
 
-goes on from what the model began with, risen thresholds included, and adds a variant; with
-`--fresh` it begins with new weights. A network of your own learns in the same way: the steps above
-in a file of ours (`artifact.pack`), brought in by `ellesmere model add mine mine.safetensors`.
+goes on from the model's first variant, here `trained`, risen thresholds included, and adds a
+variant; with `--fresh` it begins with new weights. A network of your own learns in the same way:
+the steps above in a file of ours (as `artifact.pack` or `ellesmere model export eyes --output
+mine.safetensors` writes it), brought in by `ellesmere model add mine mine.safetensors`.
 
-Over gRPC or on NATS, where every constant of the rule may be set ([`Stdp` in
-shared/contracts/v1/training.py](../../shared/contracts/v1/training.py)), the body of the job is
+Every constant of the rule ([`Stdp` in
+shared/contracts/v1/training.py](../../shared/contracts/v1/training.py)) may be set in the body of
+the job, which is the same over gRPC and on NATS, with the four tensors beside it. With this one in
+`few.json`
 
 ```json
-{"kind": "train", "model": "eyes", "method": "stdp", "variant": "first", "epochs": 4, "seed": 7,
+{"kind": "train", "model": "few", "method": "stdp", "variant": "first", "epochs": 4, "seed": 7,
  "stdp": {"neurons": 60, "steps": 40, "theta_plus": 0.05}}
 ```
 
-with the four tensors beside it. A job may have 16,384 neurons, 10,000 steps a row, 16,777,216
+    ellesmere submit few.json --tensors rows.npz --wait
+
+makes a model of 60 neurons. A job may have 16,384 neurons, 10,000 steps a row, 16,777,216
 synapses and 10,000,000 showings; what gradients need (`rate`, `batch`, `sparse`, …) is refused."""
 
 
