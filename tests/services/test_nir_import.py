@@ -232,7 +232,7 @@ def test_what_cannot_be_served_is_named(
 def test_a_file_that_is_cut_off_is_no_nir_file(cut: int) -> None:
     data = chain(affine(12, 5), lif(5))
 
-    with pytest.raises(InvalidNetwork, match="no NIR file"):
+    with pytest.raises(InvalidNetwork, match=f"no NIR file: {len(data[:cut])} bytes"):
         nir_file.decode(data[:cut])
 
 

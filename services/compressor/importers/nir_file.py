@@ -36,6 +36,9 @@ def decode(data: bytes) -> Wired[nir.NIRNode]:
             described = _read(held["node"])
     except TooLarge:
         raise
+    except OSError as error:  # of HDF5, in its own words
+        found = f"{len(data)} bytes are no HDF5 file, or a part is cut off"
+        raise InvalidNetwork(f"no NIR file: {found} ({error})") from None
     except Exception as error:  # the parsers raise whatever their own code stumbles over
         raise InvalidNetwork(f"no NIR file: {type(error).__name__}: {error}") from None
     wired = nir_nested.flattened(described)
