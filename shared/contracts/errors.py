@@ -200,7 +200,10 @@ class UnknownSession(SuiteError):
     """No session of this name lives: it never began, ended, or nobody called it for too long."""
 
     code, kind = "EL-1214", Kind.NOT_FOUND
-    fix = "begin it with sequence_start; sessions belong to the tenant that began them"
+    fix = (
+        "begin it with sequence_start (`ellesmere stream` without --resume); sessions belong to "
+        "the tenant that began them"
+    )
 
 
 class SessionElsewhere(SuiteError):
