@@ -123,7 +123,7 @@ class InferBody(Value):
     artifact: Sha256 | None = None
     trace: bool = False  # also return the time of every step
     repeat: int = Field(default=1, ge=1, le=10_000)  # timed runs after one warm-up
-    activity: bool | None = None  # true: report spikes and synaptic operations of every layer
+    activity: bool | None = None  # true: report spikes, operations, and energy over `repeat` runs
     observe: bool | None = None  # true: return what products read (network.observing) instead
 
 
