@@ -49,9 +49,15 @@ class Running:
         head = psutil.Process(self.process.pid)
         return [head, *head.children(recursive=True)]
 
-    def running(self, module: str) -> list[int]:
-        """Ids of the processes that run a module now, whatever the line told."""
-        return [process.pid for process in self.family() if module in _arguments(process)]
+    def running(self, word: str) -> list[int]:
+        """Ids of the processes that run a module or a program now, whatever the line told."""
+        return [process.pid for process in self.family() if word in _arguments(process)]
+
+    async def one(self, service: str) -> int:
+        """Process id of a service now: another test may have ended the first one."""
+        word = "nats-server" if service == "nats" else f"services.{service.replace('-', '_')}"
+        await until(lambda: self.running(word))
+        return self.running(word)[0]
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -61,7 +67,8 @@ class Running:
 
 def _arguments(process: psutil.Process) -> list[str]:
     with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was found
-        return process.cmdline()
+        program, *arguments = process.cmdline() or [""]
+        return [Path(program).name, *arguments]
     return []
 
 

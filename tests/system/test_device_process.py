@@ -23,12 +23,11 @@ JOBS, KILLS = 60, 3
 
 
 @pytest.fixture
-def worker(stack: Running) -> psutil.Process:
+async def worker(stack: Running) -> psutil.Process:
     """The GPU worker, where there is a device."""
-    pids = [pid for pid in stack.pids("gpu-worker") if psutil.pid_exists(pid)]
-    if not pids:
+    if not stack.pids("gpu-worker"):
         pytest.skip("no OpenCL device: the stack runs without a GPU worker")
-    return psutil.Process(pids[0])
+    return psutil.Process(await stack.one("gpu-worker"))
 
 
 async def test_killed_device_process_under_load_loses_no_job_and_spares_the_worker(

@@ -127,7 +127,7 @@ async def test_any_other_process_is_started_again_and_work_goes_on(
     stack: Running, model: str, network: Classifier, service: str
 ) -> None:
     x = np.ones((1, 32), np.float32)
-    pid = stack.pids(service)[0]
+    pid = await stack.one(service)
 
     os.kill(pid, signal.SIGKILL)
     await processes.until(lambda: f"(pid {pid}) was killed by SIGKILL" in stack.log.read_text())
