@@ -44,6 +44,7 @@ Rule = Annotated[
     typer.Option(help="How its equations are solved over a step; euler: as most simulators do."),
 ]
 FORMATS: dict[str, Literal["onnx", "safetensors", "nir"]] = {
+    ".onnx": "onnx",
     ".safetensors": "safetensors",
     ".nir": "nir",
 }
@@ -67,8 +68,8 @@ def add(  # noqa: PLR0913 - one parameter per option
     from ops.cli import remote
 
     _check_name(name)
+    format_ = _format(file)
     content = read(file)
-    format_ = FORMATS.get(file.suffix, "onnx")
     with session.talk.status(f"importing {file.name}"):
         manifest = remote.call(
             session,
@@ -133,6 +134,14 @@ def _check_name(name: str) -> None:
 
     if not subjects.NAME.fullmatch(name):
         raise InvalidName(f"{name!r} cannot be the name of a model")
+
+
+def _format(file: Path) -> Literal["onnx", "safetensors", "nir"]:
+    from shared.contracts.errors import InvalidUsage
+
+    if file.suffix not in FORMATS:
+        raise InvalidUsage(f"{file} ends in none of {', '.join(FORMATS)}")
+    return FORMATS[file.suffix]
 
 
 def read(file: Path) -> bytes:

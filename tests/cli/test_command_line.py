@@ -55,6 +55,7 @@ def test_help_tells_the_unit_of_a_step(word: str, capsys: pytest.CaptureFixture[
         ["infer", "digits"],
         ["model", "add", "digits"],
         ["model", "add", "eyes", "net.nir", "--dt", "0"],
+        ["model", "add", "eyes", "net.pt"],
         ["model", "parity", "net.nir", "--dt", "nan"],
         ["stream", "eyes", "--input", "x.npy", "--resume"],
         ["stream", "eyes", "--input", "x.npy", "--keep"],
