@@ -13,7 +13,7 @@ from shared.bus.port import Bus
 from shared.chassis.handler import Outcome, Progress
 from shared.contracts.v1.jobs import BlobRef, ImportBody
 from shared.contracts.v1.models import ModelManifest, PortSignature, Variant
-from shared.network import artifact, rewrites, shapes
+from shared.network import artifact, rewrites, shapes, streaming
 from shared.network.graph import Network
 from shared.tensors.layouts import TensorType
 
@@ -71,16 +71,18 @@ def signature(
 ) -> tuple[tuple[PortSignature, ...], tuple[PortSignature, ...]]:
     """Inputs and outputs as clients see them, -1 where the batch is."""
     small, large = (shapes.infer(network, batch) for batch in _PROBES)
+    spikes = {*streaming.spikes(network), *streaming.trains(network)}
+
+    def port(name: str, small: TensorType, large: TensorType) -> PortSignature:
+        pairs = zip(small.shape, large.shape, strict=True)
+        shape = tuple(-1 if a is None or a != b else a for a, b in pairs)
+        spiking = name in spikes or None
+        return PortSignature(name=name, dtype=small.dtype, shape=shape, spikes=spiking)
+
     return (
-        tuple(_port(name, kind, kind) for name, kind in network.inputs.items()),
-        tuple(_port(name, small[name], large[name]) for name in network.outputs),
+        tuple(port(name, kind, kind) for name, kind in network.inputs.items()),
+        tuple(port(name, small[name], large[name]) for name in network.outputs),
     )
-
-
-def _port(name: str, small: TensorType, large: TensorType) -> PortSignature:
-    pairs = zip(small.shape, large.shape, strict=True)
-    shape = tuple(-1 if a is None or a != b else a for a, b in pairs)
-    return PortSignature(name=name, dtype=small.dtype, shape=shape)
 
 
 def _report(manifest: ModelManifest, network: Network, converted: Converted) -> dict[str, object]:

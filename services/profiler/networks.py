@@ -28,6 +28,7 @@ MOST_SPREAD = 0.25  # interquartile range by median above which something did
 LONG = 5.0  # [s] of timed calls that are not made again: they average what disturbs them
 SWAPS = 20  # tries to store the figures while others change the manifest
 SEED = 580
+SPIKING = 0.1  # share of inputs that spike in a step: the time of a spiking network depends on it
 Tell = Callable[[float, str], Awaitable[None]]
 log = structlog.get_logger()
 
@@ -113,7 +114,8 @@ async def read(bus: Bus, model: str) -> tuple[ModelManifest, int]:
 def inputs(
     ports: Sequence[PortSignature], rows: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Tensors that fit a model's signature: normal floats, small whole numbers for the rest."""
+    """Tensors that fit a signature: spikes as often as `SPIKING`, normal floats, small whole
+    numbers for the rest."""
     return {port.name: _tensor(port, rows, rng) for port in ports}
 
 
@@ -188,6 +190,8 @@ async def _store(bus: Bus, wanted: Wanted, found: Sequence[Figures]) -> None:
 def _tensor(port: PortSignature, rows: int, rng: np.random.Generator) -> Tensor:
     shape = tuple(rows if size == -1 else size for size in port.shape)
     dtype = Dtype(port.dtype)
+    if port.spikes:
+        return layouts.dense((rng.random(shape) < SPIKING).astype(dtype.numpy))
     if dtype.numpy.kind == "f":
         return layouts.dense(rng.standard_normal(shape).astype(dtype.numpy))
     return layouts.dense(rng.integers(0, 2, shape).astype(dtype.numpy), dtype)

@@ -229,10 +229,13 @@ def test_inputs_fit_the_signature(rng: np.random.Generator) -> None:
     ports = [
         PortSignature(name="x", dtype="f32", shape=(-1, 3)),
         PortSignature(name="ids", dtype="i64", shape=(-1,)),
+        PortSignature(name="train", dtype="f32", shape=(-1, 40, 25), spikes=True),
     ]
 
     tensors = networks.inputs(ports, 5, rng)
 
+    assert set(np.unique(tensors["train"].values)) == {0.0, 1.0}
+    assert tensors["train"].values.mean() == pytest.approx(networks.SPIKING, rel=0.1)
     assert tensors["x"].shape == (5, 3)
     assert tensors["x"].values.dtype == np.float32
     assert tensors["ids"].values.dtype == np.int64

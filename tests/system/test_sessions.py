@@ -135,6 +135,17 @@ def test_command_lets_a_layer_learn_or_says_which_may(
     assert "no layer 'synapses' can learn; there are neurons" in nobody.stderr
 
 
+def test_a_model_that_reads_spikes_is_measured(stack: Running, spiky: str) -> None:
+    ended = processes.command("profile", spiky, "--json", address=stack.grpc)
+
+    assert ended.returncode == 0, ended.stderr
+    shown = processes.command("model", "show", spiky, "--json", address=stack.grpc)
+    manifest = json.loads(shown.stdout)
+    manifest = manifest.get("manifest", manifest)
+    assert [port.get("spikes") for port in manifest["inputs"]] == [True]
+    assert {one["worker_class"] for one in manifest["variants"][0]["latencies"]} >= {"cpu"}
+
+
 def test_command_counts_spikes_and_synaptic_operations(
     stack: Running, spiky: str, tmp_path: Path
 ) -> None:

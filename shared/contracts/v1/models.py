@@ -14,6 +14,7 @@ class PortSignature(Value):
     name: str
     dtype: str  # shared.tensors.dtypes.Dtype
     shape: tuple[int, ...]  # -1 is the batch dimension
+    spikes: bool | None = None  # true: every value is 0 or 1, a step of time after the other
 
 
 class Latency(Value):
