@@ -57,7 +57,7 @@ async def test_a_bomb_is_refused_at_the_limit_of_a_message() -> None:
     ("encoding", "data", "flag"),
     [
         ("gzip", b"this is not gzip", 1),
-        ("gzip", gzip.compress(bytes(100))[:-9], 1),
+        ("gzip", gzip.compress(bytes(100), mtime=0)[:-9], 1),
         ("identity", b"x", 1),
         (None, b"x", 1),
         (None, b"x", 2),
