@@ -32,7 +32,7 @@ class Meter:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Taken]:
-        """Read while the block runs.
+        """Read while the block runs; what the block raises comes out as it is.
 
         Raises:
             NoSensor: nothing can be read, or not any more; before the block, or after it.
@@ -40,11 +40,13 @@ class Meter:
         found = await anyio.to_thread.run_sync(self._find)
         taken = Taken(", ".join(sensor.name for sensor in found))
         began, stop = time.monotonic(), anyio.Event()
-        trouble: list[NoSensor] = []
+        trouble: list[Exception] = []  # that of the block first; a group would wrap it
         async with anyio.create_task_group() as group:
             group.start_soon(_read, found, taken, stop, trouble)
             try:
                 yield taken
+            except Exception as error:
+                trouble.insert(0, error)
             finally:
                 stop.set()
         if trouble:
@@ -53,7 +55,7 @@ class Meter:
 
 
 async def _read(
-    found: Sequence[Sensor], taken: Taken, stop: anyio.Event, trouble: list[NoSensor]
+    found: Sequence[Sensor], taken: Taken, stop: anyio.Event, trouble: list[Exception]
 ) -> None:
     """Until told to stop, and once more then; what runs meanwhile does not end with a sensor."""
     last = False

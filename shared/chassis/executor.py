@@ -119,7 +119,7 @@ class BackendHandler:
     async def _energy(
         self, run: Generator[float, None, Measured], tell: Tell
     ) -> Mapping[str, object]:
-        """What sensors told while it ran, or why they told nothing; without sensors it runs not."""
+        """What sensors told while it ran, or why they told nothing; then it may not have run."""
         try:
             async with self._meter.running() as taken:
                 done = await self._device.drive(run, tell)

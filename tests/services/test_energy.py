@@ -98,6 +98,17 @@ async def test_a_meter_tells_what_a_block_took(tmp_path: Path) -> None:
     assert taken.seconds > 0
 
 
+async def test_work_that_fails_fails_as_it_would_without_a_meter(tmp_path: Path) -> None:
+    package(tmp_path, "intel-rapl:0", 100)
+
+    async def work() -> None:
+        async with Meter(lambda: sensors.packages(tmp_path)).running():
+            raise ValueError("of the work")
+
+    with pytest.raises(ValueError, match="of the work"):
+        await work()
+
+
 async def test_a_sensor_that_goes_ends_no_work(tmp_path: Path) -> None:
     counter, ended = package(tmp_path, "intel-rapl:0", 100), []
 
