@@ -1,15 +1,14 @@
 """Which way through a layer is faster here: adding up what spikes alone, or a product of all.
 
-Where the ways cross depends on sizes, on caches and on BLAS: between a quarter of the inputs and
-nearly all of them. Both make the same bits, so the first calls of a kind go both ways and are
-timed; the later ones go the way that won.
+Where the ways cross depends on sizes, on caches and on BLAS. Both make the same bits, so the first
+calls of a kind go both ways and are timed; the later ones go the way that won.
 """
 
 from collections import OrderedDict
 from statistics import median
 from typing import NamedTuple
 
-DOUBT = 0.15  # share of inputs that spike below which no product was ever faster
+DOUBT = 0.15  # share of inputs that spike below which a product is not tried
 TRIALS = 3  # an odd number, so that one that a neighbour disturbed does not decide
 BANDS = 10  # of shares
 REMEMBERED = 4096  # kinds
