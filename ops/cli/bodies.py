@@ -22,7 +22,8 @@ def checked(given: object) -> Body:
         if first["type"] == "union_tag_invalid":
             raise InvalidUsage(_unknown(where, first["ctx"])) from None
         given, told = first["input"], first["msg"]
-        told += f", got {given!r:.80}" * isinstance(given, str | int | float)
+        if isinstance(given, str | int | float):
+            told = f"{told}, got {given!r:.80}"
         raise InvalidUsage(f"the job does not fit: {where or 'body'}: {told}") from None
     return body
 
@@ -30,4 +31,5 @@ def checked(given: object) -> Body:
 def _unknown(where: str, facts: Mapping[str, str]) -> str:
     """What is said of a `kind` or `stage` that is none."""
     field, known = (facts[key].replace("'", "") for key in ("discriminator", "expected_tags"))
-    return f"no {field} {facts['tag']!r:.80}{f' in {where}' * bool(where)}; known: {known}"
+    place = f" in {where}" if where else ""
+    return f"no {field} {facts['tag']!r:.80}{place}; known: {known}"

@@ -26,9 +26,6 @@ from tests.services.waiting import until
 
 pytestmark = pytest.mark.usefixtures("front")
 
-Request = inference.ModelInferRequest
-INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
-
 
 async def test_raw_contents_are_answered_with_the_product(memory: MemoryBroker) -> None:
     async with opened(memory) as house:
@@ -180,7 +177,7 @@ async def test_error_of_a_worker_keeps_its_code(memory: MemoryBroker) -> None:
         house.workers["cpu-1"].refuse = "EL-1102"
         error = await refused(house, request())
 
-    assert error.code() is INVALID
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "refused by the fake" in error.details()
 
 

@@ -141,7 +141,6 @@ def test_a_model_that_reads_spikes_is_measured(stack: Running, spiky: str) -> No
     assert ended.returncode == 0, ended.stderr
     shown = processes.command("model", "show", spiky, "--json", address=stack.grpc)
     manifest = json.loads(shown.stdout)
-    manifest = manifest.get("manifest", manifest)
     assert [port.get("spikes") for port in manifest["inputs"]] == [True]
     assert {one["worker_class"] for one in manifest["variants"][0]["latencies"]} >= {"cpu"}
 
